@@ -31,9 +31,11 @@ typedef enum weir_scope {
 /* Known misbehaviour of an exporter, switched on for it by weir_decoder_set_quirks. The rows of
  * registry/quirks.tsv name them. */
 enum {
-    WEIR_QUIRK_UPTIME_SECONDS = 1,     /* v9 sysUptime, FIRST_SWITCHED and LAST_SWITCHED are seconds */
-    WEIR_QUIRK_EXPORT_TIME_FIXED = 2,  /* the header's clock stands still: arrival time is used instead */
-    WEIR_QUIRK_RECORD_TIME_BROKEN = 4  /* record times are meaningless: export time is used instead */
+    WEIR_QUIRK_UPTIME_SECONDS = 1, /* v9 sysUptime, FIRST_SWITCHED and LAST_SWITCHED are seconds */
+    WEIR_QUIRK_EXPORT_TIME_FIXED =
+        2, /* the header's clock stands still: arrival time is used instead */
+    WEIR_QUIRK_RECORD_TIME_BROKEN =
+        4 /* record times are meaningless: export time is used instead */
 };
 
 /* 0 or NULL in any member means its default. */
@@ -41,28 +43,28 @@ typedef struct weir_decoder_options {
     const weir_elements *elements; /* borrowed, outlives the decoder; default: the built-in rows */
     weir_scope scope;              /* default WEIR_SCOPE_ADDRESS */
     size_t max_exporters;          /* addresses; default 16384 */
-    size_t max_streams;            /* domains (times ports, under WEIR_SCOPE_PORT) of all exporters; 65536 */
-    size_t max_exporter_streams;   /* the same for one exporter; 1024 */
-    size_t max_templates;          /* of one stream; 4096 */
-    size_t max_fields;             /* of one template; 16384 */
-    size_t max_state_octets;       /* templates, streams and samplers of all exporters; 256 MiB */
-    size_t max_waiting_octets;     /* waiting data of one exporter; 4 MiB */
-    size_t max_waiting_total;      /* waiting data of all exporters; 256 MiB */
-    uint32_t waiting_s;            /* how long data waits; 3600 */
-    uint32_t template_life_s;      /* UDP templates not repeated this long are forgotten; 0: never */
-    uint32_t idle_s;               /* at a limit, streams idle this long make room for new ones; 600 */
-    uint32_t max_depth;            /* lists within lists; 8 */
-    uint32_t max_list_items;       /* list items one record may give; 65536 */
+    size_t max_streams; /* domains (times ports, under WEIR_SCOPE_PORT) of all exporters; 65536 */
+    size_t max_exporter_streams; /* the same for one exporter; 1024 */
+    size_t max_templates;        /* of one stream; 4096 */
+    size_t max_fields;           /* of one template; 16384 */
+    size_t max_state_octets;     /* templates, streams and samplers of all exporters; 256 MiB */
+    size_t max_waiting_octets;   /* waiting data of one exporter; 4 MiB */
+    size_t max_waiting_total;    /* waiting data of all exporters; 256 MiB */
+    uint32_t waiting_s;          /* how long data waits; 3600 */
+    uint32_t template_life_s;    /* UDP templates not repeated this long are forgotten; 0: never */
+    uint32_t idle_s;         /* at a limit, streams idle this long make room for new ones; 600 */
+    uint32_t max_depth;      /* lists within lists; 8 */
+    uint32_t max_list_items; /* list items one record may give; 65536 */
 } weir_decoder_options;
 
 /* Why a packet was rejected as a whole. One list makes the enum and its texts. */
 #define WEIR_REJECT_MAP(X)                                                                         \
-    X(VERSION, "unknown-version")   /* first two octets are not 1, 5, 7, 9 or 10 */                \
-    X(HEADER, "short-header")       /* shorter than its version's header */                        \
-    X(LENGTH, "message-length")     /* IPFIX length below 16 or not that of the datagram */        \
-    X(SET, "set-bounds")            /* IPFIX set runs past the message or is below 4 octets */     \
-    X(COUNT, "record-count")        /* v1, v5, v7: no whole record although some were announced */ \
-    X(STATE, "state-limit")         /* no room for another exporter or domain */                   \
+    X(VERSION, "unknown-version") /* first two octets are not 1, 5, 7, 9 or 10 */                  \
+    X(HEADER, "short-header")     /* shorter than its version's header */                          \
+    X(LENGTH, "message-length")   /* IPFIX length below 16 or not that of the datagram */          \
+    X(SET, "set-bounds")          /* IPFIX set runs past the message or is below 4 octets */       \
+    X(COUNT, "record-count")      /* v1, v5, v7: no whole record although some were announced */   \
+    X(STATE, "state-limit")       /* no room for another exporter or domain */                     \
     X(MEMORY, "out-of-memory")
 
 typedef enum weir_reject {
@@ -74,11 +76,11 @@ typedef enum weir_reject {
 
 /* Why a part of a packet was rejected while the rest was delivered. */
 #define WEIR_FAULT_MAP(X)                                                                          \
-    X(SET_BOUNDS, "set-bounds")           /* v9: flow set longer than the rest or below 4 octets */ \
-    X(SET_RESERVED, "reserved-set")       /* set id without meaning, skipped */                    \
-    X(TEMPLATE, "template-malformed")     /* cut short, bad id, bad counts, zero-length records */ \
-    X(TEMPLATE_LIMIT, "template-limit")   /* too many templates, fields or octets */               \
-    X(RECORD, "record-truncated")         /* record runs past its set or its packet */             \
+    X(SET_BOUNDS, "set-bounds")         /* v9: flow set longer than the rest or below 4 octets */  \
+    X(SET_RESERVED, "reserved-set")     /* set id without meaning, skipped */                      \
+    X(TEMPLATE, "template-malformed")   /* cut short, bad id, bad counts, zero-length records */   \
+    X(TEMPLATE_LIMIT, "template-limit") /* too many templates, fields or octets */                 \
+    X(RECORD, "record-truncated")       /* record runs past its set or its packet */               \
     X(MEMORY, "out-of-memory")
 
 typedef enum weir_fault {
@@ -93,39 +95,39 @@ typedef enum weir_fault {
  *   records = flows + options + records_rejected
  * A packet with several sets waits while one of them waits, and is expired when one of them had to be given up. */
 #define WEIR_COUNTERS_MAP(X)                                                                       \
-    X(packets)               /* fed to weir_decode (messages, where a datagram holds several) */   \
-    X(octets)                /* of those */                                                        \
-    X(decoded)               /* packets with all sets decoded or rejected */                       \
-    X(waiting)               /* packets with a set that waits for its template, now */             \
-    X(expired)               /* packets with a set whose template never came */                    \
-    X(records)               /* data records seen in decoded sets */                               \
-    X(flows)                 /* of those, delivered to .record */                                  \
-    X(options)               /* of those, delivered to .options */                                 \
-    X(records_rejected)      /* of those, cut short */                                             \
-    X(sets_waiting)          /* now */                                                             \
-    X(octets_waiting)        /* now */                                                             \
-    X(sets_late)             /* sets that waited and were decoded */                               \
-    X(sets_expired)          /* sets that waited too long */                                       \
-    X(sets_overflowed)       /* sets given up because a waiting limit was reached */               \
-    X(templates)             /* in force, now */                                                   \
-    X(templates_learnt)      /* first definitions */                                               \
-    X(templates_changed)     /* different re-definitions */                                        \
-    X(templates_refreshed)   /* identical re-definitions */                                        \
-    X(templates_expired)     /* forgotten after template_life_s or to make room */                 \
-    X(withdrawn)             /* templates withdrawn */                                             \
-    X(withdrawals_ignored)   /* withdrawals over UDP or of templates nobody knows */               \
-    X(conflicts)             /* one id, two definitions that alternate from different ports */     \
-    X(older_than_template)   /* data exported before the definition that decoded it */             \
-    X(padding_ambiguous)     /* sets of records so short that padding looks like a record */       \
-    X(values_bad)            /* values that did not fit their type, among those weir looked at */  \
-    X(elements_unknown)      /* fields in learnt templates that no registry knows */               \
-    X(sequence_lost)         /* units of the protocol: see weir_sequence_unit */                   \
+    X(packets)             /* fed to weir_decode (messages, where a datagram holds several) */     \
+    X(octets)              /* of those */                                                          \
+    X(decoded)             /* packets with all sets decoded or rejected */                         \
+    X(waiting)             /* packets with a set that waits for its template, now */               \
+    X(expired)             /* packets with a set whose template never came */                      \
+    X(records)             /* data records seen in decoded sets */                                 \
+    X(flows)               /* of those, delivered to .record */                                    \
+    X(options)             /* of those, delivered to .options */                                   \
+    X(records_rejected)    /* of those, cut short */                                               \
+    X(sets_waiting)        /* now */                                                               \
+    X(octets_waiting)      /* now */                                                               \
+    X(sets_late)           /* sets that waited and were decoded */                                 \
+    X(sets_expired)        /* sets that waited too long */                                         \
+    X(sets_overflowed)     /* sets given up because a waiting limit was reached */                 \
+    X(templates)           /* in force, now */                                                     \
+    X(templates_learnt)    /* first definitions */                                                 \
+    X(templates_changed)   /* different re-definitions */                                          \
+    X(templates_refreshed) /* identical re-definitions */                                          \
+    X(templates_expired)   /* forgotten after template_life_s or to make room */                   \
+    X(withdrawn)           /* templates withdrawn */                                               \
+    X(withdrawals_ignored) /* withdrawals over UDP or of templates nobody knows */                 \
+    X(conflicts)           /* one id, two definitions that alternate from different ports */       \
+    X(older_than_template) /* data exported before the definition that decoded it */               \
+    X(padding_ambiguous)   /* sets of records so short that padding looks like a record */         \
+    X(values_bad)          /* values that did not fit their type, among those weir looked at */    \
+    X(elements_unknown)    /* fields in learnt templates that no registry knows */                 \
+    X(sequence_lost)       /* units of the protocol: see weir_sequence_unit */                     \
     X(sequence_duplicated)                                                                         \
     X(sequence_out_of_order)                                                                       \
-    X(sequence_resets)       /* restarts of the exporter and jumps too large to be loss */         \
-    X(sequence_unsure)       /* gaps after data that could not be counted */                       \
-    X(restarts)              /* exporter's uptime went back: v9 templates are dropped */           \
-    X(quirky)                /* packets read with a quirk */
+    X(sequence_resets) /* restarts of the exporter and jumps too large to be loss */               \
+    X(sequence_unsure) /* gaps after data that could not be counted */                             \
+    X(restarts)        /* exporter's uptime went back: v9 templates are dropped */                 \
+    X(quirky)          /* packets read with a quirk */
 
 typedef struct weir_counters {
 #define X(name) uint64_t name;
@@ -141,7 +143,7 @@ typedef enum weir_template_event {
     WEIR_TEMPLATE_REFRESHED,
     WEIR_TEMPLATE_WITHDRAWN, /* the template is still readable during the call */
     WEIR_TEMPLATE_EXPIRED,
-    WEIR_TEMPLATE_CONFLICT   /* follows WEIR_TEMPLATE_CHANGED */
+    WEIR_TEMPLATE_CONFLICT /* follows WEIR_TEMPLATE_CHANGED */
 } weir_template_event;
 
 typedef enum weir_outcome {
@@ -160,7 +162,8 @@ typedef struct weir_handlers {
     void (*begin)(void *user, const weir_packet *p);
     void (*record)(void *user, const weir_record *r);
     void (*options)(void *user, const weir_record *r);
-    void (*tmpl)(void *user, const weir_packet *p, const weir_template *t, weir_template_event event);
+    void (*tmpl)(void *user, const weir_packet *p, const weir_template *t,
+                 weir_template_event event);
     /* A rate that was not known before, or another one than before: applies to the domain's records,
      * also to those delivered without a rate. selector: selectorId, samplerId or ifIndex; 0 the domain. */
     void (*sampling)(void *user, const weir_packet *p, uint64_t selector, const weir_sampling *s);
@@ -186,16 +189,20 @@ WEIR_API weir_status weir_decode(weir_decoder *d, const weir_endpoint *from, int
 
 /* Let time pass: expires waiting data and templates. Call about once a second; weir_decode never needs it for
  * its limits. */
-WEIR_API void weir_decoder_tick(weir_decoder *d, int64_t now_ns, const weir_handlers *on, void *user);
+WEIR_API void weir_decoder_tick(weir_decoder *d, int64_t now_ns, const weir_handlers *on,
+                                void *user);
 
 /* Give up all that waits, in order of arrival: each packet gets its last end (EXPIRED). For the end of the input. */
 WEIR_API void weir_decoder_finish(weir_decoder *d, const weir_handlers *on, void *user);
 
 /* Settings of one exporter, by address (port is ignored); they may come before its first packet.
  * WEIR_ELIMIT: max_exporters reached. */
-WEIR_API weir_status weir_decoder_set_scope(weir_decoder *d, const weir_endpoint *exporter, weir_scope scope);
-WEIR_API weir_status weir_decoder_set_sampling(weir_decoder *d, const weir_endpoint *exporter, double rate);
-WEIR_API weir_status weir_decoder_set_quirks(weir_decoder *d, const weir_endpoint *exporter, unsigned quirks);
+WEIR_API weir_status weir_decoder_set_scope(weir_decoder *d, const weir_endpoint *exporter,
+                                            weir_scope scope);
+WEIR_API weir_status weir_decoder_set_sampling(weir_decoder *d, const weir_endpoint *exporter,
+                                               double rate);
+WEIR_API weir_status weir_decoder_set_quirks(weir_decoder *d, const weir_endpoint *exporter,
+                                             unsigned quirks);
 
 /* The bit of a quirk's name in registry/quirks.tsv ("uptime-seconds"), 0: no such quirk. */
 WEIR_API unsigned weir_quirk_by_name(const char *name);
@@ -205,33 +212,34 @@ WEIR_API const weir_counters *weir_decoder_counters(const weir_decoder *d);
 
 /* One exporter or one of its streams. Pointers are borrowed and live until the next weir_decode. */
 typedef struct weir_exporter_info {
-    weir_endpoint address;         /* port 0 */
+    weir_endpoint address; /* port 0 */
     weir_scope scope;
     unsigned quirks;
     size_t n_streams;
-    int64_t first_ns, last_ns;     /* arrival of its first and last packet */
+    int64_t first_ns, last_ns; /* arrival of its first and last packet */
     const weir_counters *counters;
-    const void *handle;            /* for weir_stream_next */
+    const void *handle; /* for weir_stream_next */
 } weir_exporter_info;
 
 typedef struct weir_stream_info {
-    uint16_t version;              /* 1, 5, 7, 9, 10 */
-    uint16_t port;                 /* of the last packet */
+    uint16_t version; /* 1, 5, 7, 9, 10 */
+    uint16_t port;    /* of the last packet */
     uint32_t domain;
     int64_t first_ns, last_ns;
-    int64_t clock_skew_ns;         /* export time minus arrival of the last packet */
-    weir_sampling sampling;        /* of the domain, origin UNKNOWN: none learnt */
+    int64_t clock_skew_ns;  /* export time minus arrival of the last packet */
+    weir_sampling sampling; /* of the domain, origin UNKNOWN: none learnt */
     const weir_counters *counters;
     /* What the exporter says of itself (RFC 7011 sections 4.1 to 4.3), -1: has not said. IE 41, 42, 40, 164,
      * 165, 166, 167, 168. */
     int64_t exported_messages, exported_flows, exported_octets;
     int64_t ignored_packets, ignored_octets;
     int64_t not_sent_flows, not_sent_packets, not_sent_octets;
-    const void *handle;            /* for weir_template_next */
+    const void *handle; /* for weir_template_next */
 } weir_stream_info;
 
 /* Iterate: *cursor = 0 first; WEIR_END after the last. Not across a weir_decode. */
-WEIR_API weir_status weir_exporter_next(const weir_decoder *d, size_t *cursor, weir_exporter_info *out);
+WEIR_API weir_status weir_exporter_next(const weir_decoder *d, size_t *cursor,
+                                        weir_exporter_info *out);
 WEIR_API weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t *cursor,
                                       weir_stream_info *out);
 WEIR_API const weir_template *weir_template_next(const void *stream, size_t *cursor);
@@ -245,11 +253,13 @@ WEIR_API const char *weir_outcome_text(weir_outcome o);
 
 /* All that should outlive a restart (templates, sampling, sequence numbers; not counters, not waiting data) as
  * octets: *out is malloc'ed, the caller's to free. The form is versioned and checksummed. */
-WEIR_API weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len, weir_err *err);
+WEIR_API weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len,
+                                       weir_err *err);
 
 /* Take back what weir_decoder_save gave, into a decoder that has seen no packet yet. WEIR_EFORMAT damaged or
  * of another version: the decoder is as new. Limits of d apply. */
-WEIR_API weir_status weir_decoder_load(weir_decoder *d, const uint8_t *data, size_t len, weir_err *err);
+WEIR_API weir_status weir_decoder_load(weir_decoder *d, const uint8_t *data, size_t len,
+                                       weir_err *err);
 
 #ifdef __cplusplus
 }

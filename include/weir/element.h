@@ -102,8 +102,9 @@ WEIR_API void weir_elements_free(weir_elements *r);
 /* Add or override rows from a tab-separated file with the header line of registry/ipfix-elements.tsv or
  * registry/enterprise-elements.tsv (columns are found by name: pen, id, name, abstract_data_type are
  * required, semantics and units optional; pen "v9" adds a NetFlow v9 field type).
- * WEIR_EIO cannot be read; WEIR_EFORMAT a bad line, err names it and err->at is its number; on failure
- * nothing of the file is kept. Not while decoders use r. */
+ * A row of a later file overrides the same row of an earlier one. The full rules are in registry/README.md.
+ * WEIR_EIO cannot be read; WEIR_EFORMAT a bad line, err names it and err->at is its number; WEIR_ELIMIT
+ * longer than 16 MiB; WEIR_ENOMEM; on failure nothing of the file is kept. Not while decoders use r. */
 WEIR_API weir_status weir_elements_load(weir_elements *r, const char *path, weir_err *err);
 
 /* The row of an element, or NULL when no registry knows it. r NULL: the built-in rows. The row lives as

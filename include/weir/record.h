@@ -40,20 +40,20 @@ typedef struct weir_endpoint {
 
 /* One export packet: a NetFlow datagram or an IPFIX message. */
 typedef struct weir_packet {
-    uint64_t id;          /* 1, 2, ... in the order this decoder was fed */
-    int64_t received_ns;  /* arrival as told to weir_decode, ns since 1970-01-01 UTC */
-    weir_endpoint from;   /* exporter */
-    uint16_t version;     /* 1, 5, 7, 9 or 10 (IPFIX) */
-    uint16_t count;       /* header's record count (v1 to v9), message length (IPFIX) */
-    uint32_t uptime_ms;   /* sysUptime; 0 for IPFIX */
-    uint32_t export_s;    /* export time, seconds since 1970 modulo 2^32 */
-    uint32_t export_ns;   /* residual nanoseconds (v1, v5, v7), else 0 */
-    uint32_t sequence;    /* as sent; 0 for v1 */
-    uint32_t domain;      /* observation domain, v9 source id, v5/v7 engine type * 256 + engine id */
-    uint16_t sampling;    /* v5: mode * 16384 + interval, as sent; else 0 */
-    bool late;            /* records are of a set that had waited for its template */
-    const uint8_t *data;  /* the octets as fed, NULL when late */
-    size_t len;           /* octets at data, 0 when late */
+    uint64_t id;         /* 1, 2, ... in the order this decoder was fed */
+    int64_t received_ns; /* arrival as told to weir_decode, ns since 1970-01-01 UTC */
+    weir_endpoint from;  /* exporter */
+    uint16_t version;    /* 1, 5, 7, 9 or 10 (IPFIX) */
+    uint16_t count;      /* header's record count (v1 to v9), message length (IPFIX) */
+    uint32_t uptime_ms;  /* sysUptime; 0 for IPFIX */
+    uint32_t export_s;   /* export time, seconds since 1970 modulo 2^32 */
+    uint32_t export_ns;  /* residual nanoseconds (v1, v5, v7), else 0 */
+    uint32_t sequence;   /* as sent; 0 for v1 */
+    uint32_t domain;     /* observation domain, v9 source id, v5/v7 engine type * 256 + engine id */
+    uint16_t sampling;   /* v5: mode * 16384 + interval, as sent; else 0 */
+    bool late;           /* records are of a set that had waited for its template */
+    const uint8_t *data; /* the octets as fed, NULL when late */
+    size_t len;          /* octets at data, 0 when late */
 } weir_packet;
 
 enum { WEIR_VARLEN = 65535 }; /* a template field's length: variable (RFC 7011 section 7) */
@@ -61,31 +61,33 @@ enum { WEIR_VARLEN = 65535 }; /* a template field's length: variable (RFC 7011 s
 /* One field of a template (length as in the template) or of a record (length as found). */
 typedef struct weir_field {
     const weir_element *element; /* never NULL */
-    uint32_t offset;             /* octets from weir_record.data; 0 in a template with variable fields */
-    uint16_t length;             /* octets of the value; WEIR_VARLEN in a template */
-    uint8_t load;                /* how to read it: internal to libweir */
-    uint8_t flags;               /* reserved, 0 */
+    uint32_t offset; /* octets from weir_record.data; 0 in a template with variable fields */
+    uint16_t length; /* octets of the value; WEIR_VARLEN in a template */
+    uint8_t load;    /* how to read it: internal to libweir */
+    uint8_t flags;   /* reserved, 0 */
 } weir_field;
 
 typedef struct weir_template {
-    uint16_t id;          /* 256..65535; 0 for the fixed formats v1, v5, v7 */
-    bool options;         /* describes options records */
-    bool variable;        /* has a field of variable length */
-    uint16_t n_fields;    /* scopes included */
-    uint16_t n_scope;     /* the first n_scope fields are scopes */
-    uint32_t min_len;     /* octets of the shortest record; of every record unless variable */
-    uint64_t serial;      /* differs for every definition that this decoder has learnt */
-    int64_t learnt_ns;    /* arrival of the packet that defined it */
-    int64_t seen_ns;      /* arrival of the packet that last repeated it */
-    uint16_t port;        /* source port of the last definition */
-    uint64_t key_fields;  /* bit n: field n is a flow key (flowKeyIndicator, RFC 7011 section 4.4), 0 unknown */
+    uint16_t id;       /* 256..65535; 0 for the fixed formats v1, v5, v7 */
+    bool options;      /* describes options records */
+    bool variable;     /* has a field of variable length */
+    uint16_t n_fields; /* scopes included */
+    uint16_t n_scope;  /* the first n_scope fields are scopes */
+    uint32_t min_len;  /* octets of the shortest record; of every record unless variable */
+    uint64_t serial;   /* differs for every definition that this decoder has learnt */
+    int64_t learnt_ns; /* arrival of the packet that defined it */
+    int64_t seen_ns;   /* arrival of the packet that last repeated it */
+    uint16_t port;     /* source port of the last definition */
+    uint64_t
+        key_fields; /* bit n: field n is a flow key (flowKeyIndicator, RFC 7011 section 4.4), 0 unknown */
     const weir_field *fields; /* n_fields of them, as sent */
 } weir_template;
 
 typedef struct weir_record {
     const weir_packet *packet;
-    const weir_template *tmpl;  /* never NULL for records of a packet; NULL for an item of a basicList */
-    const weir_field *fields;   /* n_fields of them, in wire order, repeats included */
+    const weir_template
+        *tmpl; /* never NULL for records of a packet; NULL for an item of a basicList */
+    const weir_field *fields; /* n_fields of them, in wire order, repeats included */
     uint32_t n_fields;
     uint32_t n_scope;
     const uint8_t *data;        /* first octet of the record */
@@ -137,17 +139,17 @@ static inline uint64_t weir_be(const uint8_t *p, size_t len)
 
 /* What a value is once its type and length have been looked at. */
 typedef enum weir_kind {
-    WEIR_KIND_U64,    /* .u64 */
-    WEIR_KIND_S64,    /* .s64 */
-    WEIR_KIND_F64,    /* .f64, may be NaN or infinite */
-    WEIR_KIND_BOOL,   /* .boolean */
-    WEIR_KIND_TIME,   /* .time_ns: ns since 1970-01-01 UTC; .time_digits: digits of a second that the type has */
-    WEIR_KIND_IPV4,   /* .data: 4 octets */
-    WEIR_KIND_IPV6,   /* .data: 16 octets */
-    WEIR_KIND_MAC,    /* .data: 6 octets */
-    WEIR_KIND_TEXT,   /* .data, .len: valid UTF-8, trailing NULs cut (RFC 7011 section 6.1.6) */
+    WEIR_KIND_U64,  /* .u64 */
+    WEIR_KIND_S64,  /* .s64 */
+    WEIR_KIND_F64,  /* .f64, may be NaN or infinite */
+    WEIR_KIND_BOOL, /* .boolean */
+    WEIR_KIND_TIME, /* .time_ns: ns since 1970-01-01 UTC; .time_digits: digits of a second that the type has */
+    WEIR_KIND_IPV4, /* .data: 4 octets */
+    WEIR_KIND_IPV6, /* .data: 16 octets */
+    WEIR_KIND_MAC,  /* .data: 6 octets */
+    WEIR_KIND_TEXT, /* .data, .len: valid UTF-8, trailing NULs cut (RFC 7011 section 6.1.6) */
     WEIR_KIND_OCTETS, /* .data, .len: anything else, a string that is not UTF-8 and unsigned256 included */
-    WEIR_KIND_LIST,   /* .data, .len: RFC 6313; read with weir_list_open */
+    WEIR_KIND_LIST, /* .data, .len: RFC 6313; read with weir_list_open */
     WEIR_N_KINDS
 } weir_kind;
 
@@ -180,10 +182,10 @@ WEIR_API int weir_record_find(const weir_record *r, uint32_t pen, uint16_t id);
 
 /* Where a record's time came from and what is odd about it. */
 enum {
-    WEIR_TIME_EXPORT = 1,       /* the record has none: export time stands in */
-    WEIR_TIME_REVERSED = 2,     /* end before start, kept as sent */
-    WEIR_TIME_WRAPPED = 4,      /* sysUptime had wrapped between flow and export */
-    WEIR_TIME_SUBSTITUTED = 8   /* one of the two times is missing: both are the same */
+    WEIR_TIME_EXPORT = 1,     /* the record has none: export time stands in */
+    WEIR_TIME_REVERSED = 2,   /* end before start, kept as sent */
+    WEIR_TIME_WRAPPED = 4,    /* sysUptime had wrapped between flow and export */
+    WEIR_TIME_SUBSTITUTED = 8 /* one of the two times is missing: both are the same */
 };
 
 /* First and last moment of the flow, ns since 1970 UTC, from whatever the record carries: seconds,
@@ -211,9 +213,10 @@ typedef enum weir_origin {
 } weir_origin;
 
 typedef struct weir_sampling {
-    double rate;        /* packets seen for one packet counted; 1: all of them; 0: unknown */
-    uint16_t algorithm; /* as sent: samplerMode, samplingAlgorithm or selectorAlgorithm; v5 mode bits; 0 unknown */
-    uint8_t origin;     /* weir_origin */
+    double rate; /* packets seen for one packet counted; 1: all of them; 0: unknown */
+    uint16_t
+        algorithm; /* as sent: samplerMode, samplingAlgorithm or selectorAlgorithm; v5 mode bits; 0 unknown */
+    uint8_t origin; /* weir_origin */
 } weir_sampling;
 
 /* The sampling that applies to a record, best known first: configured, the record itself (IE 34, 50, 305,
@@ -224,10 +227,11 @@ WEIR_API const char *weir_origin_text(weir_origin origin);
 /* Reading a list (RFC 6313): open it on a field of list type, then take its items one by one. An item is a
  * record whose depth is one more: of one field (basicList) or of the inner template's fields. */
 typedef struct weir_list {
-    uint8_t type;            /* WEIR_TYPE_BASIC_LIST, ... */
-    uint8_t semantic;        /* 255 undefined, 0 noneOf, 1 exactlyOneOf, 2 oneOrMoreOf, 3 allOf, 4 ordered */
-    weir_record item;        /* the current item, valid until the next call */
-    weir_field field;        /* internal, as all that follows */
+    uint8_t type; /* WEIR_TYPE_BASIC_LIST, ... */
+    uint8_t
+        semantic; /* 255 undefined, 0 noneOf, 1 exactlyOneOf, 2 oneOrMoreOf, 3 allOf, 4 ordered */
+    weir_record item; /* the current item, valid until the next call */
+    weir_field field; /* internal, as all that follows */
     weir_element unknown;
     char unknown_name[24];
     const uint8_t *at, *end, *block_end;

@@ -12,7 +12,7 @@ typedef struct pyline pyline;
 /* Takes one finished line, newline included; flows: records in it. line is borrowed. */
 typedef void pyline_sink(void *user, const char *line, size_t len, unsigned long flows);
 
-/* max_held: octets of unfinished lines kept in memory; beyond it the oldest is written as it is, and what its
+/* One pyline serves one decoder. max_held: octets of unfinished lines kept in memory; beyond it the oldest is written as it is, and what its
  * packet still delivers later becomes a line of its own under the same time. NULL: out of memory. */
 pyline *pyline_new(size_t max_held, pyline_sink *sink, void *sink_user);
 void pyline_free(pyline *y); /* unfinished lines are dropped: call weir_decoder_finish first */

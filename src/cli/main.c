@@ -1,0 +1,9 @@
+/* main -- the table of subcommands; opt.c does the rest. */
+#include "cli/cmd.h"
+
+static const struct cmd *const cmds[] = {&cmd_collect, &cmd_decode, &cmd_analyze, NULL};
+
+int main(int argc, char **argv)
+{
+    return opt_main(cmds, argc, argv);
+}

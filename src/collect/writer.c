@@ -1,0 +1,389 @@
+#include "collect/writer.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "collect/state.h"
+
+struct chunk {
+    struct chunk *next;
+    base_buf text;
+    uint64_t packets, records;
+    size_t done;  /* octets of text already written (plain output) */
+    bool reopen;  /* no text: open the output anew */
+};
+
+enum { MAX_SPARE = 8, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
+
+struct writer {
+    struct writer_options opt;
+    output *out;
+    pthread_t thread;
+    struct bell work;
+    atomic_bool stopping, give_up, ended, gone;
+
+    struct chunk *open; /* the decoding thread's own */
+    int64_t open_since;
+
+    pthread_mutex_t lock; /* of all that follows */
+    struct chunk *first, **last, *spare;
+    unsigned n_spare;
+    struct writer_counters n;
+    uint8_t *state;
+    size_t state_len;
+
+    double warned; /* the writing thread's own */
+    unsigned long held;
+    bool state_failed;
+};
+
+/* ---- chunks ---- */
+
+static struct chunk *chunk_new(writer *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    struct chunk *c = w->spare;
+    if (c) {
+        w->spare = c->next;
+        w->n_spare--;
+    }
+    (void)pthread_mutex_unlock(&w->lock);
+    if (!c && (c = calloc(1, sizeof *c))) /* a line over the edge still fits without growing */
+        (void)base_buf_room(&c->text, WRITER_CHUNK + WRITER_CHUNK / 4);
+    return c;
+}
+
+static void chunk_free(struct chunk *c)
+{
+    if (c)
+        base_buf_done(&c->text);
+    free(c);
+}
+
+/* With w->lock held. */
+static void recycle(writer *w, struct chunk *c)
+{
+    if (w->n_spare >= MAX_SPARE || c->text.cap > MAX_SPARE_OCTETS) {
+        chunk_free(c);
+        return;
+    }
+    base_buf_reset(&c->text);
+    *c = (struct chunk){.text = c->text, .next = w->spare};
+    w->spare = c;
+    w->n_spare++;
+}
+
+/* With w->lock held: a chunk leaves the count of what is queued. */
+static void settle(writer *w, const struct chunk *c, bool written)
+{
+    w->n.packets_queued -= c->packets;
+    w->n.records_queued -= c->records;
+    w->n.octets_queued -= c->text.len;
+    *(written ? &w->n.packets_written : &w->n.packets_lost) += c->packets;
+    *(written ? &w->n.records_written : &w->n.records_lost) += c->records;
+    if (written)
+        w->n.octets_written += c->text.len;
+}
+
+void writer_line(writer *w, const char *line, size_t len, unsigned long records)
+{
+    if (!w->open && (w->open = chunk_new(w)))
+        w->open_since = bell_now();
+    char *at = w->open ? base_buf_room(&w->open->text, len) : NULL;
+    (void)pthread_mutex_lock(&w->lock);
+    w->n.packets++;
+    w->n.records += records;
+    *(at ? &w->n.packets_queued : &w->n.packets_lost) += 1;
+    *(at ? &w->n.records_queued : &w->n.records_lost) += records;
+    w->n.octets_queued += at ? len : 0;
+    (void)pthread_mutex_unlock(&w->lock);
+    if (!at) {
+        if (w->open)
+            w->open->text.failed = false;
+        return;
+    }
+    if (!w->open->text.len)
+        w->open_since = bell_now();
+    base_buf_add(&w->open->text, line, len);
+    w->open->packets++;
+    w->open->records += records;
+}
+
+size_t writer_open_octets(const writer *w)
+{
+    return w->open ? w->open->text.len : 0;
+}
+
+int64_t writer_open_since(const writer *w)
+{
+    return w->open_since;
+}
+
+bool writer_is_gzip(const writer *w)
+{
+    return output_is_gzip(w->out);
+}
+
+static void enqueue(writer *w, struct chunk *c)
+{
+    c->next = NULL;
+    *w->last = c;
+    w->last = &c->next;
+}
+
+bool writer_submit(writer *w, bool force)
+{
+    struct chunk *c = w->open;
+    if (!c || !c->text.len)
+        return true;
+    (void)pthread_mutex_lock(&w->lock);
+    /* The open chunk is in octets_queued already; one chunk may always be handed over. */
+    bool full = !force && w->first && w->n.octets_queued > w->opt.max_octets;
+    if (!full)
+        enqueue(w, c);
+    (void)pthread_mutex_unlock(&w->lock);
+    if (full)
+        return false;
+    w->open = NULL;
+    bell_ring(&w->work);
+    return true;
+}
+
+void writer_drop(writer *w)
+{
+    if (!w->open)
+        return;
+    (void)pthread_mutex_lock(&w->lock);
+    settle(w, w->open, false);
+    recycle(w, w->open);
+    (void)pthread_mutex_unlock(&w->lock);
+    w->open = NULL;
+}
+
+void writer_reopen(writer *w)
+{
+    struct chunk *c = calloc(1, sizeof *c);
+    if (!c) {
+        log_error("out of memory: the output is not opened anew");
+        return;
+    }
+    c->reopen = true;
+    (void)pthread_mutex_lock(&w->lock);
+    enqueue(w, c);
+    (void)pthread_mutex_unlock(&w->lock);
+    bell_ring(&w->work);
+}
+
+void writer_state(writer *w, uint8_t *data, size_t len)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    free(w->state);
+    w->state = data;
+    w->state_len = len;
+    (void)pthread_mutex_unlock(&w->lock);
+    bell_ring(&w->work);
+}
+
+void writer_counters(writer *w, struct writer_counters *out)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    *out = w->n;
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+/* ---- the writing thread ---- */
+
+static void save_state(writer *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    uint8_t *data = w->state;
+    size_t len = w->state_len;
+    w->state = NULL;
+    (void)pthread_mutex_unlock(&w->lock);
+    if (!data)
+        return;
+    weir_err err = {0};
+    bool failed = state_write(w->opt.state_path, data, len, &err) != WEIR_OK;
+    if (failed && !w->state_failed)
+        log_warning("%s (templates will not survive a restart)", err.msg);
+    w->state_failed = failed;
+    free(data);
+}
+
+static void failing(writer *w, const weir_err *err)
+{
+    struct writer_counters n;
+    (void)pthread_mutex_lock(&w->lock);
+    w->n.failing = true;
+    n = w->n;
+    (void)pthread_mutex_unlock(&w->lock);
+    if (log_due(&w->warned, &w->held, (double)bell_now() / BELL_S, 60))
+        log_warning("%s: %llu packets (%llu records) wait, %llu packets (%llu records) lost so far; "
+                    "still receiving, trying again every second",
+                    err->msg, (unsigned long long)n.packets_queued,
+                    (unsigned long long)n.records_queued, (unsigned long long)n.packets_lost,
+                    (unsigned long long)n.records_lost);
+}
+
+static void working(writer *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    bool was = w->n.failing;
+    w->n.failing = false;
+    uint64_t packets = w->n.packets_lost, records = w->n.records_lost;
+    (void)pthread_mutex_unlock(&w->lock);
+    if (was) {
+        w->warned = 0;
+        log_info("%s can be written again; lost %llu packets (%llu records) so far", w->opt.path,
+                 (unsigned long long)packets, (unsigned long long)records);
+    }
+}
+
+/* One chunk, until it is written or given up. */
+static void write_chunk(writer *w, struct chunk *c)
+{
+    weir_err err = {0};
+    weir_status s = WEIR_END;
+    if (c->reopen) {
+        if (output_reopen(w->out, &err) == WEIR_OK)
+            log_info("opened %s anew", w->opt.path);
+        else
+            log_error("%s; going on with the old file", err.msg);
+        return;
+    }
+    while (!atomic_load(&w->gone)) {
+        uint64_t added = 0;
+        s = output_write(w->out, c->text.data, c->text.len, &c->done, &added, &err);
+        (void)pthread_mutex_lock(&w->lock);
+        w->n.octets_file += added;
+        (void)pthread_mutex_unlock(&w->lock);
+        if (s == WEIR_OK) {
+            working(w);
+            break;
+        }
+        if (s == WEIR_END) {
+            log_error("%s", err.msg);
+            atomic_store(&w->gone, true);
+            uint64_t one = 1;
+            (void)!write(w->opt.gone_fd, &one, sizeof one);
+            break;
+        }
+        failing(w, &err);
+        if (atomic_load(&w->stopping))
+            break;
+        int64_t again = bell_now() + BELL_S;
+        while (!atomic_load(&w->stopping) && bell_now() < again) {
+            bell_wait(&w->work, again);
+            save_state(w);
+        }
+    }
+    (void)pthread_mutex_lock(&w->lock);
+    settle(w, c, s == WEIR_OK);
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+static void *run(void *arg)
+{
+    writer *w = arg;
+    for (;;) {
+        bool last = atomic_load(&w->stopping); /* read before the queue is looked at */
+        save_state(w);
+        (void)pthread_mutex_lock(&w->lock);
+        struct chunk *c = w->first;
+        (void)pthread_mutex_unlock(&w->lock);
+        if (!c) {
+            if (last)
+                break;
+            bell_wait(&w->work, bell_now() + 60LL * BELL_S);
+            continue;
+        }
+        write_chunk(w, c);
+        (void)pthread_mutex_lock(&w->lock);
+        w->first = c->next;
+        if (!w->first)
+            w->last = &w->first;
+        recycle(w, c);
+        (void)pthread_mutex_unlock(&w->lock);
+        bell_ring(w->opt.room);
+    }
+    output_close(w->out);
+    w->out = NULL;
+    atomic_store(&w->ended, true);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static void interrupted(int sig)
+{
+    (void)sig; /* only there to make write() return */
+}
+
+writer *writer_new(const struct writer_options *o, weir_err *err)
+{
+    writer *w = calloc(1, sizeof *w);
+    if (!w) {
+        (void)weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+        return NULL;
+    }
+    w->opt = *o;
+    w->last = &w->first;
+    bell_init(&w->work);
+    (void)pthread_mutex_init(&w->lock, NULL);
+    struct sigaction sa = {.sa_handler = interrupted};
+    (void)sigaction(SIGUSR2, &sa, NULL);
+    if (output_open(o->path, o->level, &w->give_up, &w->out, err) != WEIR_OK) {
+        writer_free(w);
+        return NULL;
+    }
+    int failed = pthread_create(&w->thread, NULL, run, w);
+    if (failed) {
+        (void)weir_err_set(err, WEIR_ENOMEM, 0, "cannot start a thread: %s", strerror(failed));
+        output_close(w->out);
+        writer_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+bool writer_stop(writer *w, int64_t deadline_ns)
+{
+    (void)writer_submit(w, true);
+    atomic_store(&w->stopping, true);
+    while (!atomic_load(&w->ended)) {
+        bell_ring(&w->work);
+        if (bell_now() >= deadline_ns) {
+            /* The signal may come just before write() begins to wait, so again and again. */
+            atomic_store(&w->give_up, true);
+            (void)pthread_kill(w->thread, SIGUSR2);
+        }
+        struct timespec nap = {.tv_nsec = BELL_MS};
+        (void)nanosleep(&nap, NULL);
+    }
+    (void)pthread_join(w->thread, NULL);
+    return !w->n.packets_lost && !atomic_load(&w->gone);
+}
+
+void writer_free(writer *w)
+{
+    if (!w)
+        return;
+    for (struct chunk *c = w->first, *next; c; c = next) {
+        next = c->next;
+        chunk_free(c);
+    }
+    for (struct chunk *c = w->spare, *next; c; c = next) {
+        next = c->next;
+        chunk_free(c);
+    }
+    chunk_free(w->open);
+    free(w->state);
+    bell_done(&w->work);
+    (void)pthread_mutex_destroy(&w->lock);
+    free(w);
+}

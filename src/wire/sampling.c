@@ -1,0 +1,301 @@
+/* sampling -- how many packets stand behind one counted, and who said so. Rates in options are kept per exporter,
+ * by domain and selector; a rate may come after the data it applies to, then the handler hears of it.
+ * RFC 5477 and RFC 7133 (selectors), RFC 7270 (samplers), RFC 3954 (interval and algorithm). */
+#include "wire/wire.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { KIND_DOMAIN, KIND_SELECTOR, KIND_SAMPLER, KIND_INTERFACE };
+
+enum {
+    IE_INTERVAL = 34,
+    IE_ALGORITHM = 35,
+    IE_SAMPLER = 48,
+    IE_SAMPLER_MODE = 49,
+    IE_RANDOM_INTERVAL = 50,
+    IE_FLAGS_AND_SAMPLER = 87,
+    IE_INGRESS = 10,
+    IE_SELECTOR = 302,
+    IE_SELECTOR_ALGORITHM = 304,
+    IE_PACKET_INTERVAL = 305,
+    IE_PACKET_SPACE = 306,
+    IE_TIME_INTERVAL = 307,
+    IE_TIME_SPACE = 308,
+    IE_SIZE = 309,
+    IE_POPULATION = 310,
+    IE_PROBABILITY = 311,
+    SCOPE_INTERFACE = 2
+};
+
+bool wire_sampling_field(const weir_element *e)
+{
+    if (e->pen != 0)
+        return false;
+    if (e->flags & WEIR_ELEMENT_SCOPE)
+        return e->id == SCOPE_INTERFACE;
+    switch (e->id) {
+    case IE_INTERVAL:
+    case IE_ALGORITHM:
+    case IE_SAMPLER:
+    case IE_SAMPLER_MODE:
+    case IE_RANDOM_INTERVAL:
+    case IE_FLAGS_AND_SAMPLER:
+    case IE_INGRESS:
+        return true;
+    default:
+        return (e->id >= IE_PACKET_INTERVAL && e->id <= IE_PROBABILITY) || e->id == IE_SELECTOR ||
+               e->id == IE_SELECTOR_ALGORITHM;
+    }
+}
+
+/* All that a record says about sampling. */
+struct said {
+    double interval, random, packets, space, time, time_space, size, population, probability;
+    uint64_t selector, sampler, interface;
+    bool has_selector, has_sampler, has_interface, has_space, has_time_space;
+    uint16_t algorithm;
+};
+
+static void read_said(const weir_record *r, struct said *s)
+{
+    *s = (struct said){0};
+    for (uint32_t i = 0; i < r->n_fields; i++) {
+        const weir_element *e = r->fields[i].element;
+        weir_value v;
+        if (!wire_sampling_field(e) || weir_value_read(r, i, &v) != WEIR_OK)
+            continue;
+        if (e->id == IE_PROBABILITY && !(e->flags & WEIR_ELEMENT_SCOPE)) {
+            s->probability = v.kind == WEIR_KIND_F64 ? v.f64 : 0;
+            continue;
+        }
+        if (v.kind != WEIR_KIND_U64)
+            continue;
+        double number = (double)v.u64;
+        if (e->flags & WEIR_ELEMENT_SCOPE) {
+            s->interface = v.u64;
+            s->has_interface = true;
+            continue;
+        }
+        switch (e->id) {
+        case IE_INTERVAL:
+            s->interval = number;
+            break;
+        case IE_RANDOM_INTERVAL:
+            s->random = number;
+            break;
+        case IE_ALGORITHM:
+        case IE_SAMPLER_MODE:
+        case IE_SELECTOR_ALGORITHM:
+            s->algorithm = (uint16_t)v.u64;
+            break;
+        case IE_SAMPLER:
+            s->sampler = v.u64;
+            s->has_sampler = true;
+            break;
+        case IE_SELECTOR:
+            s->selector = v.u64;
+            s->has_selector = true;
+            break;
+        case IE_INGRESS:
+            s->interface = v.u64;
+            s->has_interface = true;
+            break;
+        case IE_PACKET_INTERVAL:
+            s->packets = number;
+            break;
+        case IE_PACKET_SPACE:
+            s->space = number;
+            s->has_space = true;
+            break;
+        case IE_TIME_INTERVAL:
+            s->time = number;
+            break;
+        case IE_TIME_SPACE:
+            s->time_space = number;
+            s->has_time_space = true;
+            break;
+        case IE_SIZE:
+            s->size = number;
+            break;
+        case IE_POPULATION:
+            s->population = number;
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+/* The rate that these fields amount to, 0: none. An interval without its space (sent alone by some exporters) is the
+ * rate itself. */
+static double rate_of(const struct said *s)
+{
+    if (s->packets > 0)
+        return s->has_space ? (s->packets + s->space) / s->packets : s->packets;
+    if (s->size > 0 && s->population >= s->size)
+        return s->population / s->size;
+    if (s->probability > 0 && s->probability <= 1)
+        return 1 / s->probability;
+    if (s->time > 0 && s->has_time_space)
+        return (s->time + s->time_space) / s->time;
+    if (s->random > 0)
+        return s->random;
+    return s->interval > 0 ? s->interval : 0;
+}
+
+/* ---- the table of one exporter ---- */
+
+static wire_sampler **bucket_of(wire_exporter *e, uint64_t selector, uint32_t domain)
+{
+    uint64_t h = (selector * 0x9e3779b97f4a7c15u) ^ (domain * 0xc2b2ae3d27d4eb4fu);
+    return &e->samplers[(h >> 32) % WIRE_SAMPLER_BUCKETS];
+}
+
+static wire_sampler *find(const weir_stream *s, uint8_t kind, uint64_t selector, uint32_t domain)
+{
+    if (!s->e->samplers)
+        return NULL;
+    wire_sampler *row = *bucket_of(s->e, selector, domain);
+    while (row && (row->kind != kind || row->selector != selector || row->domain != domain ||
+                   row->version != s->key.version || row->port != s->key.port))
+        row = row->chain;
+    return row;
+}
+
+weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_sampler *from)
+{
+    if (e->n_samplers >= WIRE_MAX_SAMPLERS || !wire_charge(d, sizeof *from))
+        return WEIR_ELIMIT;
+    if (!e->samplers)
+        e->samplers = calloc(WIRE_SAMPLER_BUCKETS, sizeof(wire_sampler *));
+    wire_sampler *row = e->samplers ? malloc(sizeof *row) : NULL;
+    if (!row) {
+        d->state_octets -= sizeof *from;
+        return WEIR_ENOMEM;
+    }
+    wire_sampler **bucket = bucket_of(e, from->selector, from->domain);
+    *row = *from;
+    row->chain = *bucket;
+    *bucket = row;
+    e->n_samplers++;
+    return WEIR_OK;
+}
+
+void wire_samplers_free(weir_decoder *d, wire_exporter *e)
+{
+    for (size_t i = 0; e->samplers && i < WIRE_SAMPLER_BUCKETS; i++)
+        for (wire_sampler *row = e->samplers[i], *next; row; row = next) {
+            next = row->chain;
+            d->state_octets -= sizeof *row;
+            free(row);
+        }
+    free(e->samplers);
+    e->samplers = NULL;
+    e->n_samplers = 0;
+}
+
+static void keep(wire_pass *w, uint8_t kind, uint64_t selector, const weir_sampling *sampling)
+{
+    weir_stream *s = w->s;
+    wire_sampler *row = find(s, kind, selector, s->key.domain);
+    if (row && row->sampling.algorithm == sampling->algorithm &&
+        fabs(row->sampling.rate - sampling->rate) < 1e-9)
+        return;
+    if (row) {
+        row->sampling = *sampling;
+    } else {
+        const wire_sampler made = {.selector = selector,
+                                   .domain = s->key.domain,
+                                   .version = s->key.version,
+                                   .port = s->key.port,
+                                   .kind = kind,
+                                   .sampling = *sampling};
+        if (wire_sampler_restore(s->e, w->d, &made) != WEIR_OK) {
+            wire_fault(w, WEIR_FAULT_TEMPLATE_LIMIT, 0,
+                       "sampler %llu refused: this exporter has %d already or memory is short",
+                       (unsigned long long)selector, WIRE_MAX_SAMPLERS);
+            return;
+        }
+    }
+    if (w->d->on->sampling)
+        w->d->on->sampling(w->d->user, w->p, selector, sampling);
+}
+
+void wire_sampling_learn(wire_pass *w, const weir_record *r)
+{
+    struct said s;
+    read_said(r, &s);
+    weir_sampling sampling = {
+        .rate = rate_of(&s), .algorithm = s.algorithm, .origin = WEIR_ORIGIN_OPTIONS};
+    if (!(sampling.rate > 0))
+        return;
+    if (s.has_selector)
+        keep(w, KIND_SELECTOR, s.selector, &sampling);
+    else if (s.has_sampler)
+        keep(w, KIND_SAMPLER, s.sampler, &sampling);
+    else if (s.has_interface)
+        keep(w, KIND_INTERFACE, s.interface, &sampling);
+    else
+        keep(w, KIND_DOMAIN, 0, &sampling);
+}
+
+/* Options of the record's own domain first, then of domain 0, which speaks for the whole exporter (RFC 7011
+ * section 3.1). */
+static const weir_sampling *look_up(const weir_stream *s, uint8_t kind, uint64_t selector)
+{
+    const wire_sampler *row = find(s, kind, selector, s->key.domain);
+    if (!row && s->key.domain != 0)
+        row = find(s, kind, selector, 0);
+    return row ? &row->sampling : NULL;
+}
+
+const weir_sampling *wire_sampling_of_domain(const weir_stream *s)
+{
+    return look_up(s, KIND_DOMAIN, 0);
+}
+
+weir_sampling weir_record_sampling(const weir_record *r)
+{
+    const weir_stream *s = r->stream;
+    if (s->e->rate > 0)
+        return (weir_sampling){.rate = s->e->rate, .origin = WEIR_ORIGIN_CONFIGURED};
+    struct said said = {0};
+    const wire_template *t = (const wire_template *)(const void *)r->tmpl;
+    const weir_sampling *found = NULL;
+    if (t && (t->samples || r->depth)) {
+        read_said(r, &said);
+        double rate = rate_of(&said);
+        if (rate > 0)
+            return (weir_sampling){
+                .rate = rate, .algorithm = said.algorithm, .origin = WEIR_ORIGIN_RECORD};
+    }
+    if (s->e->n_samplers) {
+        if (said.has_selector)
+            found = look_up(s, KIND_SELECTOR, said.selector);
+        if (!found && said.has_sampler)
+            found = look_up(s, KIND_SAMPLER, said.sampler);
+        if (!found && said.has_interface)
+            found = look_up(s, KIND_INTERFACE, said.interface);
+        if (!found)
+            found = look_up(s, KIND_DOMAIN, 0);
+    }
+    if (found)
+        return *found;
+    /* v5: the top two bits are the mode, the rest is the interval; 0 says nothing. */
+    uint16_t interval = r->packet->sampling & 0x3fff, mode = r->packet->sampling >> 14;
+    return (weir_sampling){.rate = interval,
+                           .algorithm = interval ? mode : said.algorithm,
+                           .origin = interval ? WEIR_ORIGIN_HEADER : WEIR_ORIGIN_UNKNOWN};
+}
+
+const char *weir_origin_text(weir_origin origin)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        WEIR_ORIGIN_MAP(X)
+#undef X
+    };
+    return (unsigned)origin < ARRAY_LEN(texts) ? texts[origin] : "unknown";
+}

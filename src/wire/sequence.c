@@ -1,0 +1,207 @@
+/* sequence -- what an exporter sent and we did not get, in the protocol's own unit: flows (v5, v7), packets (v9),
+ * data records (IPFIX, RFC 7011 section 3.1). Counted per source port of a stream, tolerant of reordering: a gap is
+ * loss until what belongs there comes late; what was never missing is a duplicate. Jumps that nothing confirms are
+ * not believed, so a forged number cannot hide loss (RFC 7011 section 11.6). */
+#include "wire/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_LOSS_PACKETS = 1 << 16, /* v9: a larger jump is a restart or a forgery, not loss */
+    MAX_LOSS_RECORDS = 1 << 22, /* v5, v7, IPFIX */
+    BELIEVE_AHEAD = 2,          /* packets in a row that make a jump ahead true */
+    BELIEVE_BACK = 3,           /* the same for a jump back, which a replay looks like */
+    RESTART_MS = 10000          /* boot time must move by more than clocks wobble */
+};
+
+static wire_track *track_new(weir_stream *s, uint16_t port)
+{
+    uint32_t at = s->n_tracks;
+    if (s->n_tracks == WIRE_MAX_TRACKS) {
+        at = 0;
+        for (uint32_t i = 1; i < s->n_tracks; i++)
+            if (s->tracks[i].seen_ns < s->tracks[at].seen_ns)
+                at = i;
+    } else {
+        if (!wire_charge(s->d, sizeof *s->tracks))
+            return NULL;
+        wire_track *grown = realloc(s->tracks, (s->n_tracks + 1) * sizeof *grown);
+        if (!grown) {
+            s->d->state_octets -= sizeof *s->tracks;
+            return NULL;
+        }
+        s->tracks = grown;
+        s->n_tracks++;
+    }
+    s->tracks[at] = (wire_track){.port = port};
+    s->last_track = at;
+    return &s->tracks[at];
+}
+
+wire_track *wire_track_of(weir_stream *s, uint16_t port, uint32_t sequence)
+{
+    if (s->n_tracks && s->tracks[s->last_track].port == port)
+        return &s->tracks[s->last_track];
+    for (uint32_t i = 0; i < s->n_tracks; i++)
+        if (s->tracks[i].port == port) {
+            s->last_track = i;
+            return &s->tracks[i];
+        }
+    /* An exporter that went on with its numbers from another port is the same exporter. */
+    for (uint32_t i = 0; i < s->n_tracks; i++)
+        if (s->tracks[i].started && s->tracks[i].next == sequence && sequence != 0) {
+            s->last_track = i;
+            s->tracks[i].port = port;
+            return &s->tracks[i];
+        }
+    return track_new(s, port);
+}
+
+/* Drop what a v9 process that has restarted had said: its ids start anew (RFC 3954 section 9). */
+static void drop_templates_of(weir_stream *s, uint16_t port)
+{
+    for (uint32_t i = 0; i < s->n_slots;) {
+        wire_template *t = s->slots[i];
+        if (t && t->pub.port == port)
+            wire_template_drop(s, t);
+        else
+            i++;
+    }
+}
+
+bool wire_restarted(weir_stream *s, const weir_packet *p)
+{
+    wire_track *t = wire_track_of(s, p->from.port, p->sequence);
+    if (!t)
+        return false;
+    uint32_t uptime = p->uptime_ms, boot = (uint32_t)((uint64_t)p->export_s * 1000) - uptime;
+    bool known = t->boot32 || t->uptime_ms;
+    int32_t moved = (int32_t)(boot - t->boot32);
+    /* Uptime that wraps leaves the boot time where it was; an NTP step moves it but uptime goes on. */
+    bool restarted = known && uptime < t->uptime_ms && moved > RESTART_MS;
+    bool stale = known && uptime < t->uptime_ms &&
+                 moved < -RESTART_MS; /* a packet from before the restart */
+    if (!stale) {
+        t->uptime_ms = uptime;
+        t->boot32 = boot;
+    }
+    if (restarted) {
+        drop_templates_of(s, p->from.port);
+        t->started = false;
+        t->n_gaps = 0;
+        t->chain = 0;
+        WIRE_COUNT(s, sequence_resets, 1);
+    }
+    return restarted;
+}
+
+static void remember_gap(wire_track *t, uint32_t from, uint32_t to)
+{
+    if (t->n_gaps == WIRE_MAX_GAPS) { /* the oldest stays lost for good */
+        memmove(t->gaps, t->gaps + 1, (WIRE_MAX_GAPS - 1) * sizeof *t->gaps);
+        t->n_gaps--;
+    }
+    t->gaps[t->n_gaps++] = (wire_gap){from, to};
+}
+
+static void forget_gap(wire_track *t, uint32_t i)
+{
+    memmove(t->gaps + i, t->gaps + i + 1, (t->n_gaps - i - 1u) * sizeof *t->gaps);
+    t->n_gaps--;
+}
+
+/* Units [seq, seq + n) came late: how many of them fill a gap. */
+static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n)
+{
+    for (uint32_t i = 0; i < t->n_gaps; i++) {
+        wire_gap *g = &t->gaps[i];
+        uint32_t size = g->to - g->from, in = seq - g->from;
+        if (in >= size)
+            continue;
+        uint32_t filled = n < size - in ? n : size - in;
+        wire_gap rest = {seq + filled, g->to};
+        g->to = seq;
+        if (g->to == g->from) {
+            if (rest.from == rest.to)
+                forget_gap(t, i);
+            else
+                *g = rest;
+        } else if (rest.from != rest.to) {
+            remember_gap(t, rest.from, rest.to);
+        }
+        return filled;
+    }
+    return 0;
+}
+
+/* A number far from what was expected: believed once `needed` packets in a row have gone on from it. */
+static bool believed(wire_track *t, uint32_t seq, uint32_t n, uint8_t needed)
+{
+    t->chain = t->chain && seq == t->jump ? (uint8_t)(t->chain + 1) : 1;
+    t->jump = seq + n;
+    if (t->chain < needed)
+        return false;
+    t->chain = 0;
+    return true;
+}
+
+static void follow(wire_track *t, uint32_t seq, uint32_t n)
+{
+    t->next = seq + n;
+    t->n_gaps = 0;
+}
+
+static void track(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n)
+{
+    uint32_t most = s->key.version == 9 ? MAX_LOSS_PACKETS : MAX_LOSS_RECORDS;
+    int32_t ahead = (int32_t)(seq - t->next);
+    if (!t->started) {
+        t->started = true;
+        t->n_gaps = 0;
+        t->chain = 0;
+        t->next = seq + n;
+    } else if (ahead == 0) {
+        t->next += n;
+        t->chain = 0;
+    } else if (ahead > 0 && (uint32_t)ahead <= most) {
+        if (t->unsure) {
+            WIRE_COUNT(s, sequence_unsure, 1);
+        } else {
+            WIRE_COUNT(s, sequence_lost, ahead);
+            remember_gap(t, t->next, seq);
+        }
+        t->next = seq + n;
+        t->chain = 0;
+    } else if (ahead > 0) {
+        if (believed(t, seq, n, BELIEVE_AHEAD)) {
+            WIRE_COUNT(s, sequence_resets, 1);
+            follow(t, seq, n);
+        }
+    } else {
+        uint32_t late = fill_gap(t, seq, n);
+        if (late > 0 || (n == 0 && (uint32_t)-ahead <= most)) {
+            WIRE_COUNT(s, sequence_out_of_order, 1);
+            WIRE_UNCOUNT(s, sequence_lost, late);
+        } else if (believed(t, seq, n, BELIEVE_BACK)) {
+            WIRE_COUNT(s, sequence_resets, 1);
+            WIRE_UNCOUNT(s, sequence_duplicated, BELIEVE_BACK - 1);
+            follow(t, seq, n);
+        } else {
+            WIRE_COUNT(s, sequence_duplicated, 1);
+        }
+    }
+}
+
+void wire_sequence(wire_pass *w, uint32_t units)
+{
+    const weir_packet *p = w->p;
+    if (p->version == 1)
+        return;
+    wire_track *t = wire_track_of(w->s, p->from.port, p->sequence);
+    if (!t)
+        return;
+    t->seen_ns = p->received_ns;
+    track(w->s, t, p->sequence, units);
+    t->unsure = w->unsure && p->version == 10;
+}
