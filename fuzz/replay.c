@@ -227,8 +227,9 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "replay: no seeds in %s\n", argv[optind]);
         return 2;
     }
-    qsort(seeds, n_seeds, sizeof *seeds,
-          by_path); /* the order of a folder differs between file systems */
+    if (n_seeds)
+        qsort(seeds, n_seeds, sizeof *seeds,
+              by_path); /* the order of a folder differs between file systems */
     seeds = realloc(seeds, (n_seeds + 1) * sizeof *seeds);
     if (!seeds)
         give_up("replay");

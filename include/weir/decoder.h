@@ -34,8 +34,8 @@ enum {
     WEIR_QUIRK_UPTIME_SECONDS = 1, /* v9 sysUptime, FIRST_SWITCHED and LAST_SWITCHED are seconds */
     WEIR_QUIRK_EXPORT_TIME_FIXED =
         2, /* the header's clock stands still: arrival time is used instead */
-    WEIR_QUIRK_RECORD_TIME_BROKEN =
-        4 /* record times are meaningless: export time is used instead */
+    WEIR_QUIRK_RECORD_TIME_BROKEN = 4, /* record times mean nothing: export time is used instead */
+    WEIR_QUIRK_SKIP_BAD_TEMPLATES = 8 /* IPFIX: a template running past its set spoils no message */
 };
 
 /* 0 or NULL in any member means its default. */
@@ -154,10 +154,13 @@ typedef enum weir_outcome {
 } weir_outcome;
 
 /* What a decoder calls, all during weir_decode, weir_decoder_tick or weir_decoder_finish; NULL members are
- * skipped. For one packet: begin, then any of record, options, tmpl, sampling, fault in wire order, then end. A
- * packet that waits gets another begin ... end (packet->late) with the records of each set that was waiting when
- * its template comes, and its last end says DECODED or EXPIRED. A rejected packet gets only end, with the reason
- * in err. */
+ * skipped. For one packet: begin, then any of record, options, tmpl, sampling, fault in wire order,
+ * then end. A rejected packet gets only end, with the reason in err.
+ *
+ * A packet with a set whose template is not known ends as WAITING. When the template comes, after the end of the packet
+ * that brought it, each waiting set gets its own begin ... end (packet->late, same id), in order of arrival; the last of
+ * them says DECODED or EXPIRED. Between begin and end of one packet, begin and end of others may come whose waiting data
+ * had to be given up to make room. Handlers must not call the decoder that calls them. */
 typedef struct weir_handlers {
     void (*begin)(void *user, const weir_packet *p);
     void (*record)(void *user, const weir_record *r);

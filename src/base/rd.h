@@ -43,7 +43,7 @@ static inline uint8_t base_rd_u8(base_rd *r)
 static inline uint16_t base_rd_u16(base_rd *r)
 {
     const uint8_t *p = base_rd_take(r, 2);
-    return p ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+    return (uint16_t)(p ? p[0] << 8 | p[1] : 0);
 }
 
 static inline uint32_t base_rd_u32(base_rd *r)

@@ -197,7 +197,7 @@ void opt_man(const struct cmd *const *cmds, const struct cmd *cmd, FILE *out)
     char text[1024];
     if (!cmd) {
         man_head(out, "weir", "collect, keep and question network flow exports");
-        (void)fputs(".I COMMAND\n.RI [ OPTION ]...\n.SH COMMANDS\n", out);
+        (void)fputs(".I COMMAND\n.RI [ OPTION ]...\n.\\\" PROSE\n.SH COMMANDS\n", out);
         for (const struct cmd *const *c = cmds; *c; c++) {
             (void)fprintf(out, ".TP\n.BR weir\\-%s (1)\n", (*c)->name);
             roff_str(out, (*c)->what);

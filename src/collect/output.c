@@ -85,7 +85,7 @@ static enum member inflate_member(int fd, uint64_t off, uint64_t *len, bool *fai
         r = inflate(&z, Z_NO_FLUSH);
     }
     *len -= z.avail_in;
-    m = r == Z_STREAM_END ? MEMBER_WHOLE
+    m = r == Z_STREAM_END               ? MEMBER_WHOLE
         : r == Z_OK || r == Z_BUF_ERROR ? MEMBER_TORN
                                         : MEMBER_DAMAGED;
     (void)inflateEnd(&z);
@@ -186,11 +186,11 @@ static weir_status recover(const char *path, int fd, uint64_t size, bool *again,
         return WEIR_OK;
     }
     char aside[4096];
-    int len =
-        snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)time(NULL));
+    int len = snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)time(NULL));
     if (len < 0 || (size_t)len >= sizeof aside || rename(path, aside) != 0)
-        return weir_err_set(err, WEIR_EIO, end, "%s is damaged at octet %llu and cannot be renamed: %s",
-                            path, (unsigned long long)end, strerror(errno));
+        return weir_err_set(err, WEIR_EIO, end,
+                            "%s is damaged at octet %llu and cannot be renamed: %s", path,
+                            (unsigned long long)end, strerror(errno));
     log_warning("%s is damaged at octet %llu: kept as %s, starting a new file", path,
                 (unsigned long long)end, aside);
     *again = true;
@@ -229,7 +229,8 @@ static weir_status open_path(const char *path, int *fd, bool *gzip, weir_err *er
             return WEIR_OK;
         } else if (flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
             s = weir_err_set(err, WEIR_ELIMIT, 0,
-                             "%s is being written by another process (choose another --file)", path);
+                             "%s is being written by another process (choose another --file)",
+                             path);
         } else {
             s = recover(path, *fd, (uint64_t)st.st_size, &again, err);
         }

@@ -22,7 +22,8 @@ enum {
     OUTPUT_EXTRA_B = 'R',
     OUTPUT_HEAD = 20, /* octets of a member before its deflate data */
     OUTPUT_TAIL = 8,
-    OUTPUT_CUT_MAX = 64 << 20 /* a broken end longer than this is not cut off: the file is moved aside */
+    OUTPUT_CUT_MAX =
+        64 << 20 /* a broken end longer than this is not cut off: the file is moved aside */
 };
 
 /* Open path for appending; it is created when missing. A last member that is torn is cut off; a file whose

@@ -21,7 +21,8 @@ void pktq_free(pktq *q);
 
 /* Writer: put copies one datagram (len <= 65535), false: no room. What was put is seen by the reader after
  * commit. */
-bool pktq_put(pktq *q, const weir_endpoint *from, int64_t received_ns, const void *data, size_t len);
+bool pktq_put(pktq *q, const weir_endpoint *from, int64_t received_ns, const void *data,
+              size_t len);
 void pktq_commit(pktq *q);
 void pktq_close(pktq *q); /* commit; no more will come */
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static void sync_directory(const char *path)
 weir_status state_write(const char *path, const uint8_t *data, size_t len, weir_err *err)
 {
     char *tmp = NULL;
-    if (asprintf(&tmp, "%s.%ld.tmp", path, (long)getpid()) < 0)
+    if (asprintf(&tmp, "%s.tmp", path) < 0)
         return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool ok = fd >= 0;

@@ -14,8 +14,8 @@ struct chunk {
     struct chunk *next;
     base_buf text;
     uint64_t packets, records;
-    size_t done;  /* octets of text already written (plain output) */
-    bool reopen;  /* no text: open the output anew */
+    size_t done; /* octets of text already written (plain output) */
+    bool reopen; /* no text: open the output anew */
 };
 
 enum { MAX_SPARE = 8, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
@@ -34,6 +34,7 @@ struct writer {
     struct chunk *first, **last, *spare;
     unsigned n_spare;
     struct writer_counters n;
+    uint64_t lost_before; /* packets, when it was told to finish */
     uint8_t *state;
     size_t state_len;
 
@@ -223,11 +224,11 @@ static void failing(writer *w, const weir_err *err)
     n = w->n;
     (void)pthread_mutex_unlock(&w->lock);
     if (log_due(&w->warned, &w->held, (double)bell_now() / BELL_S, 60))
-        log_warning("%s: %llu packets (%llu records) wait, %llu packets (%llu records) lost so far; "
-                    "still receiving, trying again every second",
-                    err->msg, (unsigned long long)n.packets_queued,
-                    (unsigned long long)n.records_queued, (unsigned long long)n.packets_lost,
-                    (unsigned long long)n.records_lost);
+        log_warning(
+            "%s: %llu packets (%llu records) wait, %llu packets (%llu records) lost so far; "
+            "still receiving, trying again every second",
+            err->msg, (unsigned long long)n.packets_queued, (unsigned long long)n.records_queued,
+            (unsigned long long)n.packets_lost, (unsigned long long)n.records_lost);
 }
 
 static void working(writer *w)
@@ -351,22 +352,32 @@ writer *writer_new(const struct writer_options *o, weir_err *err)
     return w;
 }
 
-bool writer_stop(writer *w, int64_t deadline_ns)
+void writer_finish(writer *w)
 {
     (void)writer_submit(w, true);
+    (void)pthread_mutex_lock(&w->lock);
+    w->lost_before = w->n.packets_lost;
+    (void)pthread_mutex_unlock(&w->lock);
     atomic_store(&w->stopping, true);
-    while (!atomic_load(&w->ended)) {
-        bell_ring(&w->work);
-        if (bell_now() >= deadline_ns) {
-            /* The signal may come just before write() begins to wait, so again and again. */
-            atomic_store(&w->give_up, true);
-            (void)pthread_kill(w->thread, SIGUSR2);
-        }
-        struct timespec nap = {.tv_nsec = BELL_MS};
-        (void)nanosleep(&nap, NULL);
-    }
+    bell_ring(&w->work);
+}
+
+bool writer_ended(writer *w)
+{
+    return atomic_load(&w->ended);
+}
+
+void writer_give_up(writer *w)
+{
+    /* The signal may come just before write() begins to wait: hence again and again. */
+    atomic_store(&w->give_up, true);
+    (void)pthread_kill(w->thread, SIGUSR2);
+}
+
+bool writer_stop(writer *w)
+{
     (void)pthread_join(w->thread, NULL);
-    return !w->n.packets_lost && !atomic_load(&w->gone);
+    return w->n.packets_lost == w->lost_before && !atomic_load(&w->gone);
 }
 
 void writer_free(writer *w)

@@ -18,23 +18,23 @@ typedef struct writer writer;
 enum { WRITER_CHUNK = 512 * 1024 }; /* a chunk of this many octets is full */
 
 struct writer_counters {
-    uint64_t packets, records;                 /* rendered: taken by writer_line */
+    uint64_t packets, records; /* rendered: taken by writer_line */
     uint64_t packets_written, records_written;
-    uint64_t packets_queued, records_queued;   /* now, the open chunk included */
+    uint64_t packets_queued, records_queued; /* now, the open chunk included */
     uint64_t packets_lost, records_lost;
-    uint64_t octets_written;                   /* text */
-    uint64_t octets_file;                      /* as they are in the file */
-    uint64_t octets_queued;                    /* text, now */
-    bool failing;                              /* the last write did not succeed */
+    uint64_t octets_written; /* text */
+    uint64_t octets_file;    /* as they are in the file */
+    uint64_t octets_queued;  /* text, now */
+    bool failing;            /* the last write did not succeed */
 };
 
 struct writer_options {
     const char *path; /* as for output_open */
     int level;
-    size_t max_octets;       /* text queued before the queue counts as full */
-    const char *state_path;  /* NULL: none */
-    struct bell *room;       /* rung when a chunk has left the queue */
-    int gone_fd;             /* eventfd, written when nobody reads the output any more */
+    size_t max_octets;      /* text queued before the queue counts as full */
+    const char *state_path; /* NULL: none */
+    struct bell *room;      /* rung when a chunk has left the queue */
+    int gone_fd;            /* eventfd, written when nobody reads the output any more */
 };
 
 /* Opens the output and starts the thread. NULL: err says why. */
@@ -42,22 +42,26 @@ writer *writer_new(const struct writer_options *o, weir_err *err);
 
 /* All that follows is for the one thread that decodes. */
 void writer_line(writer *w, const char *line, size_t len, unsigned long records);
-size_t writer_open_octets(const writer *w);   /* in the open chunk */
-int64_t writer_open_since(const writer *w);   /* bell_now of its first line */
+size_t writer_open_octets(const writer *w); /* in the open chunk */
+int64_t writer_open_since(const writer *w); /* bell_now of its first line */
 bool writer_is_gzip(const writer *w);
 /* Hand the open chunk over. False: the queue is full, the chunk stays open (unless force). */
 bool writer_submit(writer *w, bool force);
-void writer_drop(writer *w);                  /* give the open chunk up, counted as lost */
-void writer_reopen(writer *w);                /* after all that was handed over (log rotation) */
+void writer_drop(writer *w);   /* give the open chunk up, counted as lost */
+void writer_reopen(writer *w); /* after all that was handed over (log rotation) */
 /* Replace the state file by data[len]; takes data (malloc'ed). Only the newest waits. */
 void writer_state(writer *w, uint8_t *data, size_t len);
 
 /* Any thread. */
 void writer_counters(writer *w, struct writer_counters *out);
 
-/* Write what is queued, until deadline_ns of bell_now at the latest; what then is left is lost. Closes the output.
- * The counters stay readable until writer_free. False: something was lost or is not on disk. */
-bool writer_stop(writer *w, int64_t deadline_ns);
+/* The end, for one thread when no other uses w any more: finish says that no more will come; ended tells when the
+ * thread has written or lost all of it; give_up interrupts a write that does not return (call it again until
+ * ended); stop waits for the end and closes the output. The counters stay readable until writer_free. */
+void writer_finish(writer *w);
+bool writer_ended(writer *w);
+void writer_give_up(writer *w);
+bool writer_stop(writer *w); /* false: what was queued at finish is not all on disk */
 void writer_free(writer *w); /* takes NULL; after writer_stop */
 
 #endif

@@ -183,7 +183,7 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
                      .len = pub->min_len,
                      .stream = w->s};
     uint64_t n = 0;
-    if (t->export_s != w->p->export_s && (int32_t)(w->p->export_s - t->export_s) < 0)
+    if (pub->id != 0 && t->export_s != w->p->export_s && (int32_t)(w->p->export_s - t->export_s) < 0)
         WIRE_COUNT(w->s, older_than_template, 1);
     if (!pub->variable) {
         size_t stride = pub->min_len;
@@ -242,8 +242,8 @@ void wire_data_set_or_wait(wire_pass *w, uint16_t id, const uint8_t *body, size_
     if (t) {
         wire_data_set(w, t, body, len, at);
     } else if (len > 0) {
-        w->unsure = true;
-        (void)wire_hold(w, id, body, len);
+        if (!wire_hold(w, id, body, len))
+            w->unsure = true;
     }
 }
 
@@ -315,12 +315,14 @@ static void listen(wire_pass *w, const wire_template *t, const weir_record *r)
 
 /* ---- packets ---- */
 
-/* Read the header of any version. The datagram is at least two octets long. */
+/* Read the header of any version. */
 static weir_status read_header(const uint8_t *data, size_t len, weir_packet *p, weir_reject *why,
                                weir_err *err)
 {
     base_rd r = base_rd_of(data, len);
     p->version = base_rd_u16(&r);
+    if (r.dead)
+        return weir_err_set(err, WEIR_ETRUNC, len, "%zu octets are no export packet", len);
     p->count = base_rd_u16(&r);
     switch (p->version) {
     case 1:
@@ -398,6 +400,7 @@ static void finish_packet(wire_pass *w)
     weir_packet *p = w->p;
     weir_stream *s = w->s;
     wire_release_own(w);
+    w->unsure |= w->held && (w->held->n_sets > 0 || w->held->given_up);
     wire_sequence(w, p->version == 9 ? 1 : p->version == 10 ? w->units : p->count);
     weir_outcome outcome = WEIR_PACKET_DECODED;
     if (w->held) {
@@ -458,7 +461,7 @@ static weir_status decode_one(weir_decoder *d, const weir_endpoint *from, int64_
     s->c.packets++;
     s->c.octets += len;
     if (p.version == 10) {
-        status = wire_ipfix_check(data, len, err);
+        status = wire_ipfix_check(data, len, e->quirks & WEIR_QUIRK_SKIP_BAD_TEMPLATES, err);
         why = status == WEIR_ETRUNC ? WEIR_REJECT_LENGTH : WEIR_REJECT_SET;
     } else if (p.version < 9) {
         status = wire_netflow5_check(&p, data, len, err);
@@ -488,18 +491,17 @@ static weir_status decode_one(weir_decoder *d, const weir_endpoint *from, int64_
     return WEIR_OK;
 }
 
-/* A datagram may hold several IPFIX messages, if each is whole. Returns the length of the first one, or len. */
-static size_t first_message(const uint8_t *data, size_t len)
+/* A datagram may hold several IPFIX messages, when it is made of whole ones and nothing else. */
+static bool whole_messages(const uint8_t *data, size_t len)
 {
-    for (size_t off = 0; off < len;) {
-        if (len - off < WIRE_IPFIX_HEADER || weir_be(data + off, 2) != 10)
-            return len;
-        size_t n = (size_t)weir_be(data + off + 2, 2);
-        if (n < WIRE_IPFIX_HEADER || n > len - off)
-            return len;
-        off += n;
+    while (len >= WIRE_IPFIX_HEADER && weir_be(data, 2) == 10) {
+        size_t n = (size_t)weir_be(data + 2, 2);
+        if (n < WIRE_IPFIX_HEADER || n > len)
+            return false;
+        data += n;
+        len -= n;
     }
-    return (size_t)weir_be(data + 2, 2);
+    return len == 0;
 }
 
 static void call_begin(weir_decoder *d, const weir_handlers *on, void *user)
@@ -523,8 +525,9 @@ weir_status weir_decode(weir_decoder *d, const weir_endpoint *from, int64_t rece
         from = &nobody;
     call_begin(d, on, user);
     weir_status worst = WEIR_OK;
+    bool several = whole_messages(data, len);
     do {
-        size_t n = len >= 2 && weir_be(data, 2) == 10 ? first_message(data, len) : len;
+        size_t n = several && len ? (size_t)weir_be(data + 2, 2) : len;
         weir_status status = decode_one(d, from, received_ns, data, n, err);
         if (status != WEIR_OK)
             worst = status;

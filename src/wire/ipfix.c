@@ -51,7 +51,7 @@ static weir_status check_templates(const uint8_t *data, base_rd r, bool options,
     return WEIR_OK;
 }
 
-weir_status wire_ipfix_check(const uint8_t *data, size_t len, weir_err *err)
+weir_status wire_ipfix_check(const uint8_t *data, size_t len, bool skip_bad_templates, weir_err *err)
 {
     size_t claimed = (size_t)weir_be(data + 2, 2);
     if (claimed != len || claimed < WIRE_IPFIX_HEADER)
@@ -68,7 +68,7 @@ weir_status wire_ipfix_check(const uint8_t *data, size_t len, weir_err *err)
                                 left);
         base_rd body = base_rd_of(r.at, n - 4u);
         (void)base_rd_take(&r, n - 4u);
-        if (id == IPFIX_TEMPLATES || id == IPFIX_OPTIONS_TEMPLATES)
+        if ((id == IPFIX_TEMPLATES || id == IPFIX_OPTIONS_TEMPLATES) && !skip_bad_templates)
             WEIR_TRY(check_templates(data, body, id == IPFIX_OPTIONS_TEMPLATES, err));
     }
     return WEIR_OK;
@@ -98,7 +98,10 @@ static void templates(wire_pass *w, const uint8_t *data, base_rd r, bool options
             continue;
         }
         wire_spec *specs = n <= w->d->opt.max_fields ? wire_specs(w->d, n) : NULL;
-        (void)read_specs(&r, specs, n);
+        if (!read_specs(&r, specs, n)) { /* only with WEIR_QUIRK_SKIP_BAD_TEMPLATES: wire_ipfix_check stops it else */
+            wire_fault(w, WEIR_FAULT_TEMPLATE, at, "%s %u: its %u fields run past the end of the set", what, id, n);
+            return;
+        }
         if (!specs)
             wire_fault(w, WEIR_FAULT_TEMPLATE_LIMIT, at, "%s %u: %u fields, max_fields is %zu",
                        what, id, n, w->d->opt.max_fields);

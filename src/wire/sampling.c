@@ -50,6 +50,13 @@ bool wire_sampling_field(const weir_element *e)
     }
 }
 
+bool wire_sampling_rate_field(const weir_element *e)
+{
+    return e->pen == 0 && !(e->flags & WEIR_ELEMENT_SCOPE) &&
+           (e->id == IE_INTERVAL || e->id == IE_RANDOM_INTERVAL ||
+            (e->id >= IE_PACKET_INTERVAL && e->id <= IE_PROBABILITY));
+}
+
 /* All that a record says about sampling. */
 struct said {
     double interval, random, packets, space, time, time_space, size, population, probability;
@@ -264,7 +271,7 @@ weir_sampling weir_record_sampling(const weir_record *r)
     struct said said = {0};
     const wire_template *t = (const wire_template *)(const void *)r->tmpl;
     const weir_sampling *found = NULL;
-    if (t && (t->samples || r->depth)) {
+    if (t && (t->rates || (t->samples && s->e->n_samplers))) {
         read_said(r, &said);
         double rate = rate_of(&said);
         if (rate > 0)

@@ -12,7 +12,7 @@ enum {
     MAX_LOSS_RECORDS = 1 << 22, /* v5, v7, IPFIX */
     BELIEVE_AHEAD = 2,          /* packets in a row that make a jump ahead true */
     BELIEVE_BACK = 3,           /* the same for a jump back, which a replay looks like */
-    RESTART_MS = 10000          /* boot time must move by more than clocks wobble */
+    RESTART_SLACK_MS = 60000     /* between a boot and what clocks of whole seconds make of it */
 };
 
 static wire_track *track_new(weir_stream *s, uint16_t port)
@@ -75,16 +75,16 @@ bool wire_restarted(weir_stream *s, const weir_packet *p)
     wire_track *t = wire_track_of(s, p->from.port, p->sequence);
     if (!t)
         return false;
-    uint32_t uptime = p->uptime_ms, boot = (uint32_t)((uint64_t)p->export_s * 1000) - uptime;
+    uint32_t uptime = p->uptime_ms, now = (uint32_t)((uint64_t)p->export_s * 1000);
+    uint32_t elapsed = now - (t->boot32 + t->uptime_ms); /* since the last packet, by the exporter's clock */
     bool known = t->boot32 || t->uptime_ms;
-    int32_t moved = (int32_t)(boot - t->boot32);
-    /* Uptime that wraps leaves the boot time where it was; an NTP step moves it but uptime goes on. */
-    bool restarted = known && uptime < t->uptime_ms && moved > RESTART_MS;
-    bool stale = known && uptime < t->uptime_ms &&
-                 moved < -RESTART_MS; /* a packet from before the restart */
+    bool stale = known && (int32_t)elapsed < 0; /* overtaken by a later one */
+    /* A restart is a boot after the last packet. Uptime that wraps, that wobbles between line cards or a clock that is
+     * set do not make one: the exporter is then up for longer than has passed. */
+    bool restarted = known && !stale && uptime < t->uptime_ms && uptime <= elapsed + RESTART_SLACK_MS;
     if (!stale) {
         t->uptime_ms = uptime;
-        t->boot32 = boot;
+        t->boot32 = now - uptime;
     }
     if (restarted) {
         drop_templates_of(s, p->from.port);

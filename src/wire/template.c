@@ -176,6 +176,7 @@ wire_template *wire_template_build(weir_decoder *d, uint16_t id, bool options,
         variable |= specs[i].len == WEIR_VARLEN;
         min_len += specs[i].len == WEIR_VARLEN ? 1 : specs[i].len;
         t->samples |= wire_sampling_field(e);
+        t->rates |= wire_sampling_rate_field(e);
         t->speaks |= options && speaks(e);
     }
     t->pub = (weir_template){.id = id,

@@ -86,6 +86,7 @@ typedef struct wire_times {
 typedef struct wire_template {
     weir_template pub; /* first: a weir_template of ours is a wire_template */
     wire_times times;
+    bool rates;   /* of those, one that is a rate */
     bool samples; /* has a field that sampling.c looks at */
     bool speaks; /* options that the decoder itself listens to (statistics, flow keys, init time) */
     uint32_t export_s; /* header time of the definition */
@@ -309,7 +310,7 @@ static inline bool wire_padding(const base_rd *r, const uint8_t *content_end)
 
 /* netflow9.c, ipfix.c */
 void wire_netflow9(wire_pass *w, const uint8_t *data, size_t len);
-weir_status wire_ipfix_check(const uint8_t *data, size_t len, weir_err *err);
+weir_status wire_ipfix_check(const uint8_t *data, size_t len, bool skip_bad_templates, weir_err *err);
 void wire_ipfix(wire_pass *w, const uint8_t *data, size_t len);
 
 /* template.c */
@@ -361,6 +362,7 @@ int64_t wire_reference_s(const weir_packet *p); /* arrival, or export time where
 
 /* sampling.c */
 bool wire_sampling_field(const weir_element *e);
+bool wire_sampling_rate_field(const weir_element *e);
 void wire_sampling_learn(wire_pass *w, const weir_record *r);
 void wire_samplers_free(weir_decoder *d, wire_exporter *e);
 weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_sampler *row);

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-ROOT = os.environ.get("WEIR_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.abspath(os.environ.get("WEIR_ROOT") or os.path.join(os.path.dirname(__file__), "..", ".."))
 FILES = ["ipfix-elements.tsv", "enterprise-elements.tsv", "enterprise-numbers.tsv", "netflow9-fields.tsv",
          "netflow9-scopes.tsv"]
 

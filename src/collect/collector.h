@@ -1,0 +1,50 @@
+/* collector -- the daemon: sockets or captures in, lines out, every packet accounted for.
+ *
+ *   main thread      signals; receives batches, refuses strangers       -> pktq ->
+ *   decoding thread  owns the decoder and the open line; tick, stats    -> writer's queue ->
+ *   writing thread   compresses, writes, waits out a full disk; writes the state file
+ *
+ * The queues are bounded. When the output is slow the packets wait as they came, which is compact; only when that
+ * queue is three quarters full are finished lines given up and counted, so that templates are always learnt. */
+#ifndef COLLECT_COLLECTOR_H
+#define COLLECT_COLLECTOR_H
+
+#include <weir/decoder.h>
+
+#include "collect/allow.h"
+
+/* Setting of one exporter. */
+struct collector_exporter {
+    weir_endpoint address;
+    enum { COLLECTOR_SCOPE, COLLECTOR_SAMPLING, COLLECTOR_QUIRKS } what;
+    weir_scope scope;
+    double rate;
+    unsigned quirks;
+};
+
+struct collector_config {
+    const weir_endpoint *listen; /* n_listen addresses; none: 0.0.0.0 and :: at port */
+    size_t n_listen;
+    uint16_t port;
+    const char *const *read; /* n_read captures to read instead */
+    size_t n_read;
+    const char *file;       /* output, "-" for stdout */
+    const char *state_path; /* NULL: none */
+    int level;              /* of gzip */
+    bool debug, stats_as_json;
+    uint64_t stats_interval_ns; /* 0: never */
+    uint64_t flush_ns;
+    uint64_t receive_buffer;
+    uint64_t queue_octets;        /* datagrams between receiving and decoding */
+    uint64_t output_queue_octets; /* text between decoding and writing */
+    uint64_t max_held_octets;     /* unfinished lines of packets that wait */
+    struct allow allow;
+    weir_decoder_options decoder;
+    const struct collector_exporter *exporters;
+    size_t n_exporters;
+};
+
+/* Until SIGTERM or SIGINT, or the end of the captures. Exit status: 0 done, 1 something failed (said on stderr). */
+int collector_run(const struct collector_config *config);
+
+#endif

@@ -1,0 +1,271 @@
+#include "collect/stats.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/text.h"
+
+#define X(name) {#name, offsetof(weir_counters, name)},
+static const struct {
+    const char *name;
+    size_t at;
+} counters[] = {WEIR_COUNTERS_MAP(X)};
+#undef X
+
+enum { N_COUNTERS = sizeof counters / sizeof *counters };
+
+static uint64_t counter(const weir_counters *c, size_t i)
+{
+    uint64_t v;
+    memcpy(&v, (const char *)c + counters[i].at, sizeof v);
+    return v;
+}
+
+static uint64_t rejected(const weir_counters *c)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < WEIR_N_REJECT; i++)
+        sum += c->rejected[i];
+    return sum;
+}
+
+/* ---- JSON ---- */
+
+static void json_counters(base_buf *b, const weir_counters *c)
+{
+    for (size_t i = 0; i < N_COUNTERS; i++)
+        base_buf_printf(b, "\"%s\":%" PRIu64 ",", counters[i].name, counter(c, i));
+    base_buf_str(b, "\"rejected\":{");
+    for (size_t i = 0; i < WEIR_N_REJECT; i++)
+        base_buf_printf(b, "%s\"%s\":%" PRIu64, i ? "," : "", weir_reject_text((weir_reject)i),
+                        c->rejected[i]);
+    base_buf_str(b, "},\"faults\":{");
+    for (size_t i = 0; i < WEIR_N_FAULT; i++)
+        base_buf_printf(b, "%s\"%s\":%" PRIu64, i ? "," : "", weir_fault_text((weir_fault)i),
+                        c->faults[i]);
+    base_buf_char(b, '}');
+}
+
+static void json_time(base_buf *b, const char *name, int64_t ns)
+{
+    char text[BASE_TIME_TEXT];
+    base_buf_printf(b, "\"%s\":\"%.*s\",", name, (int)base_time_text(text, ns, 3), text);
+}
+
+static void json_said(base_buf *b, const char *name, int64_t v)
+{
+    if (v >= 0) /* only what the exporter has said */
+        base_buf_printf(b, "\"%s\":%" PRId64 ",", name, v);
+}
+
+static void json_stream(base_buf *b, const weir_stream_info *s)
+{
+    base_buf_printf(b,
+                    "{\"version\":%u,\"port\":%u,\"domain\":%" PRIu32 ",\"sequence_unit\":\"%s\",",
+                    s->version, s->port, s->domain, weir_sequence_unit(s->version));
+    json_time(b, "first", s->first_ns);
+    json_time(b, "last", s->last_ns);
+    base_buf_printf(b,
+                    "\"clock_skew_ms\":%" PRId64 ",\"sampling_rate\":", s->clock_skew_ns / 1000000);
+    char rate[BASE_F64_TEXT];
+    base_buf_add(b, rate, base_f64_text(rate, s->sampling.rate));
+    base_buf_printf(b, ",\"sampling_origin\":\"%s\",",
+                    weir_origin_text((weir_origin)s->sampling.origin));
+    json_said(b, "exported_messages", s->exported_messages);
+    json_said(b, "exported_flows", s->exported_flows);
+    json_said(b, "exported_octets", s->exported_octets);
+    json_said(b, "ignored_packets", s->ignored_packets);
+    json_said(b, "ignored_octets", s->ignored_octets);
+    json_said(b, "not_sent_flows", s->not_sent_flows);
+    json_said(b, "not_sent_packets", s->not_sent_packets);
+    json_said(b, "not_sent_octets", s->not_sent_octets);
+    json_counters(b, s->counters);
+    base_buf_char(b, '}');
+}
+
+static void json_exporters(base_buf *b, const weir_decoder *d)
+{
+    size_t at = 0;
+    weir_exporter_info e;
+    bool more = false;
+    while (weir_exporter_next(d, &at, &e) == WEIR_OK) {
+        char name[WEIR_ENDPOINT_TEXT];
+        base_buf_printf(b, "%s{\"exporter\":\"%.*s\",\"scope\":\"%s\",\"quirks\":%u,",
+                        more ? "," : "", (int)weir_endpoint_addr_text(&e.address, name), name,
+                        e.scope == WEIR_SCOPE_PORT ? "port" : "address", e.quirks);
+        json_time(b, "first", e.first_ns);
+        json_time(b, "last", e.last_ns);
+        json_counters(b, e.counters);
+        base_buf_str(b, ",\"streams\":[");
+        size_t cursor = 0;
+        weir_stream_info s;
+        bool next = false;
+        while (weir_stream_next(d, e.handle, &cursor, &s) == WEIR_OK) {
+            if (next)
+                base_buf_char(b, ',');
+            json_stream(b, &s);
+            next = true;
+        }
+        base_buf_str(b, "]}");
+        more = true;
+    }
+}
+
+void stats_json(base_buf *b, const struct stats *s)
+{
+    base_buf_char(b, '{');
+    json_time(b, "time", s->time_ns);
+    json_time(b, "started", s->started_ns);
+    base_buf_printf(b,
+                    "\"receive\":{\"datagrams\":%" PRIu64 ",\"octets\":%" PRIu64
+                    ",\"refused\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"queued\":%" PRIu64
+                    ",\"fed\":%" PRIu64 ",\"kernel_drops\":%" PRIu64 ",\"errors\":%" PRIu64
+                    ",\"sockets\":[",
+                    s->datagrams, s->octets, s->refused, s->dropped, s->queued, s->fed,
+                    s->kernel_drops, s->receive_errors);
+    for (size_t i = 0; i < s->n_socks; i++)
+        base_buf_printf(b,
+                        "%s{\"address\":\"%s\",\"datagrams\":%" PRIu64 ",\"octets\":%" PRIu64
+                        ",\"kernel_drops\":%" PRIu64 ",\"receive_buffer\":%" PRIu64 "}",
+                        i ? "," : "", s->socks[i].name, s->socks[i].datagrams, s->socks[i].octets,
+                        s->socks[i].kernel_drops, s->socks[i].receive_buffer);
+    base_buf_str(b, "]},\"decode\":{");
+    json_counters(b, weir_decoder_counters(s->decoder));
+    const struct writer_counters *o = &s->out;
+    base_buf_printf(b,
+                    "},\"output\":{\"packets\":%" PRIu64 ",\"packets_written\":%" PRIu64
+                    ",\"packets_queued\":%" PRIu64 ",\"packets_lost\":%" PRIu64
+                    ",\"records\":%" PRIu64 ",\"records_written\":%" PRIu64
+                    ",\"records_queued\":%" PRIu64 ",\"records_lost\":%" PRIu64,
+                    o->packets, o->packets_written, o->packets_queued, o->packets_lost, o->records,
+                    o->records_written, o->records_queued, o->records_lost);
+    base_buf_printf(b,
+                    ",\"octets_written\":%" PRIu64 ",\"octets_queued\":%" PRIu64
+                    ",\"octets_file\":%" PRIu64 ",\"held_octets\":%" PRIu64 ",\"split\":%" PRIu64
+                    ",\"unrendered\":%" PRIu64 ",\"failing\":%s},\"exporters\":[",
+                    o->octets_written, o->octets_queued, o->octets_file, s->held_octets, s->split,
+                    s->unrendered, o->failing ? "true" : "false");
+    json_exporters(b, s->decoder);
+    base_buf_str(b, "]}\n");
+}
+
+/* ---- words ---- */
+
+/* "short-header 3, message-length 1" of what is not 0. */
+static void text_reasons(base_buf *b, const weir_counters *c)
+{
+    const char *sep = " (";
+    for (size_t i = 0; i < WEIR_N_REJECT; i++) {
+        if (!c->rejected[i])
+            continue;
+        base_buf_printf(b, "%s%s %" PRIu64, sep, weir_reject_text((weir_reject)i), c->rejected[i]);
+        sep = ", ";
+    }
+    if (sep[0] == ',')
+        base_buf_char(b, ')');
+}
+
+static void text_laws(base_buf *b, const weir_counters *c, const char *prefix, const char *who)
+{
+    base_buf_printf(b,
+                    "%s%spackets %" PRIu64 " = decoded %" PRIu64 " + waiting %" PRIu64
+                    " + expired %" PRIu64 " + rejected %" PRIu64,
+                    prefix, who, c->packets, c->decoded, c->waiting, c->expired, rejected(c));
+    text_reasons(b, c);
+    base_buf_printf(b,
+                    "\n%s%srecords %" PRIu64 " = flows %" PRIu64 " + options %" PRIu64
+                    " + rejected %" PRIu64 "\n",
+                    prefix, who, c->records, c->flows, c->options, c->records_rejected);
+}
+
+/* All other counters that are not 0, on one line. */
+static void text_rest(base_buf *b, const weir_counters *c, const char *prefix, const char *who)
+{
+    static const char *const told[] = {"packets", "decoded", "waiting", "expired",
+                                       "records", "flows",   "options", "records_rejected"};
+    const char *sep = "";
+    for (size_t i = 0; i < N_COUNTERS; i++) {
+        bool skip = !counter(c, i);
+        for (size_t k = 0; k < sizeof told / sizeof *told; k++)
+            skip |= strcmp(told[k], counters[i].name) == 0;
+        if (skip)
+            continue;
+        if (!*sep)
+            base_buf_printf(b, "%s%s", prefix, who);
+        base_buf_printf(b, "%s%s %" PRIu64, sep, counters[i].name, counter(c, i));
+        sep = ", ";
+    }
+    for (size_t i = 0; i < WEIR_N_FAULT; i++) {
+        if (!c->faults[i])
+            continue;
+        if (!*sep)
+            base_buf_printf(b, "%s%s", prefix, who);
+        base_buf_printf(b, "%sfault %s %" PRIu64, sep, weir_fault_text((weir_fault)i),
+                        c->faults[i]);
+        sep = ", ";
+    }
+    if (*sep)
+        base_buf_char(b, '\n');
+}
+
+static int busiest(const void *x, const void *y)
+{
+    const weir_exporter_info *a = x, *b = y;
+    return a->counters->packets < b->counters->packets   ? 1
+           : a->counters->packets > b->counters->packets ? -1
+                                                         : 0;
+}
+
+static void text_exporters(base_buf *b, const weir_decoder *d, const char *prefix, size_t max)
+{
+    weir_exporter_info e, *all = NULL;
+    size_t at = 0, n = 0, cap = 0;
+    while (weir_exporter_next(d, &at, &e) == WEIR_OK) {
+        if (n == cap) {
+            cap = cap ? 2 * cap : 64;
+            weir_exporter_info *more = reallocarray(all, cap, sizeof *all);
+            if (!more)
+                break;
+            all = more;
+        }
+        all[n++] = e;
+    }
+    if (n)
+        qsort(all, n, sizeof *all, busiest);
+    for (size_t i = 0; i < n && i < max; i++) {
+        char name[WEIR_ENDPOINT_TEXT], who[WEIR_ENDPOINT_TEXT + 16];
+        (void)snprintf(who, sizeof who,
+                       "exporter %.*s: ", (int)weir_endpoint_addr_text(&all[i].address, name),
+                       name);
+        text_laws(b, all[i].counters, prefix, who);
+        text_rest(b, all[i].counters, prefix, who);
+    }
+    if (n > max)
+        base_buf_printf(b, "%s%zu more exporters (--stats-format json tells all)\n", prefix,
+                        n - max);
+    free(all);
+}
+
+void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t max_exporters)
+{
+    const weir_counters *c = weir_decoder_counters(s->decoder);
+    base_buf_printf(b,
+                    "%sdatagrams %" PRIu64 " = refused %" PRIu64 " + dropped %" PRIu64
+                    " + queued %" PRIu64 " + fed %" PRIu64 "; dropped by the kernel %" PRIu64 "\n",
+                    prefix, s->datagrams, s->refused, s->dropped, s->queued, s->fed,
+                    s->kernel_drops);
+    text_laws(b, c, prefix, "");
+    const struct writer_counters *o = &s->out;
+    base_buf_printf(b,
+                    "%soutput packets %" PRIu64 " = written %" PRIu64 " + queued %" PRIu64
+                    " + lost %" PRIu64 "\n",
+                    prefix, o->packets, o->packets_written, o->packets_queued, o->packets_lost);
+    base_buf_printf(b,
+                    "%soutput records %" PRIu64 " = written %" PRIu64 " + queued %" PRIu64
+                    " + lost %" PRIu64 "; %" PRIu64 " octets of text, %" PRIu64 " in the file\n",
+                    prefix, o->records, o->records_written, o->records_queued, o->records_lost,
+                    o->octets_written, o->octets_file);
+    text_rest(b, c, prefix, "");
+    text_exporters(b, s->decoder, prefix, max_exporters);
+}
