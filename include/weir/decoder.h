@@ -165,6 +165,8 @@ typedef struct weir_handlers {
     void (*begin)(void *user, const weir_packet *p);
     void (*record)(void *user, const weir_record *r);
     void (*options)(void *user, const weir_record *r);
+    /* When weir_decoder_tick finds that a template has expired, no packet says so: p then has id 0 and tells
+     * the exporter, version and domain alone. */
     void (*tmpl)(void *user, const weir_packet *p, const weir_template *t,
                  weir_template_event event);
     /* A rate that was not known before, or another one than before: applies to the domain's records,
@@ -181,7 +183,7 @@ WEIR_API void weir_decoder_free(weir_decoder *d);
 
 /* Decode one datagram (WEIR_UDP) or message.
  *   from         who sent it; copied
- *   received_ns  arrival, ns since 1970 UTC; the only clock the decoder knows
+ *   received_ns  arrival, ns since 1970 UTC, at most 2^62 (2116); the only clock the decoder knows
  *   data[len]    borrowed during the call; what has to wait is copied
  *   on, user     handlers, may be NULL to only learn and count
  * WEIR_OK also when parts were skipped (see .fault and the counters); WEIR_EVERSION, WEIR_ETRUNC,

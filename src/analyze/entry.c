@@ -19,6 +19,8 @@ enum slot {
     SLOT_DST_PORT,
     SLOT_PROTO,
     SLOT_IP_VERSION,
+    SLOT_ICMP4, /* type and code: the protocol where it is not given */
+    SLOT_ICMP6,
     SLOT_OCTETS,
     SLOT_OCTETS_TOTAL,
     SLOT_OCTETS_LAYER2,
@@ -69,6 +71,8 @@ static const struct name { const char *text; enum slot slot; } names[] = {
     {"udpSourcePort", SLOT_SRC_PORT}, {"udpDestinationPort", SLOT_DST_PORT},
     {"tcpSourcePort", SLOT_SRC_PORT}, {"tcpDestinationPort", SLOT_DST_PORT},
     {"protocolIdentifier", SLOT_PROTO}, {"ipVersion", SLOT_IP_VERSION},
+    {"icmpTypeCodeIPv4", SLOT_ICMP4}, {"icmpTypeIPv4", SLOT_ICMP4},
+    {"icmpTypeCodeIPv6", SLOT_ICMP6}, {"icmpTypeIPv6", SLOT_ICMP6},
     {"octetDeltaCount", SLOT_OCTETS}, {"octetTotalCount", SLOT_OCTETS_TOTAL},
     {"layer2OctetDeltaCount", SLOT_OCTETS_LAYER2}, {"postOctetDeltaCount", SLOT_OCTETS_OUT},
     {"initiatorOctets", SLOT_OCTETS_FORWARD}, {"responderOctets", SLOT_OCTETS_REVERSE},
@@ -126,7 +130,8 @@ struct entry_parser {
 static unsigned name_hash(const char *s, size_t len)
 {
     return (unsigned)(len * 37 + (unsigned char)s[0] * 5 + (unsigned char)s[len / 2] * 17 +
-                      (unsigned char)s[len - 1] * 3) % TABLE;
+                      (unsigned char)s[len - 1] * 3) %
+           TABLE;
 }
 
 entry_parser *entry_parser_new(bool both_families, struct entry_host only)
@@ -298,8 +303,8 @@ static bool take_value(scan *s, struct record *r, enum slot slot)
     if (slot >= SLOT_FIRST_NTP && *before.p == '[') { /* [seconds, fraction], known to be sound */
         struct scan_number m;
         before.p++;
-        if (scan_number(&before, &n) && n.whole && scan_is(&before, ',') && scan_number(&before, &m) &&
-            m.whole && scan_is(&before, ']'))
+        if (scan_number(&before, &n) && n.whole && scan_is(&before, ',') &&
+            scan_number(&before, &m) && m.whole && scan_is(&before, ']'))
             set_ntp(r, slot, clamped(n.value), clamped(m.value));
     }
     return true;
@@ -330,7 +335,8 @@ static bool is_zero(const uint8_t *a, size_t n)
 
 static bool choose_addresses(const entry_parser *p, const struct record *r, struct flow *f)
 {
-    bool four = has(r, SLOT_SRC4) && has(r, SLOT_DST4), six = has(r, SLOT_SRC6) && has(r, SLOT_DST6);
+    bool four = has(r, SLOT_SRC4) && has(r, SLOT_DST4),
+         six = has(r, SLOT_SRC6) && has(r, SLOT_DST6);
     if (four && six && (p->kind != FLOW_KIND_V9 || p->both_families)) {
         uint64_t version = has(r, SLOT_IP_VERSION) ? r->v[SLOT_IP_VERSION] : 0;
         bool no_four = is_zero(r->addr[SLOT_SRC4], 4) && is_zero(r->addr[SLOT_DST4], 4);
@@ -367,7 +373,8 @@ static bool ns_from(const struct record *r, enum slot slot, uint64_t ns_each, ui
 static bool absolute_time(const entry_parser *p, const struct record *r, bool last, uint64_t *ns)
 {
     enum slot ntp = last ? SLOT_LAST_NTP : SLOT_FIRST_NTP, ms = last ? SLOT_LAST_MS : SLOT_FIRST_MS;
-    enum slot s = last ? SLOT_LAST_S : SLOT_FIRST_S, delta = last ? SLOT_LAST_DELTA_US : SLOT_FIRST_DELTA_US;
+    enum slot s = last ? SLOT_LAST_S : SLOT_FIRST_S,
+              delta = last ? SLOT_LAST_DELTA_US : SLOT_FIRST_DELTA_US;
     if (ns_from(r, ntp, 1, ns) || ns_from(r, ms, 1000000, ns) || ns_from(r, s, 1000000000, ns))
         return true;
     uint64_t age;
@@ -402,7 +409,8 @@ static void choose_times(const entry_parser *p, const struct record *r, struct f
             f->start_ms = uptime_to_epoch(p, f->first);
         else if (ns_from(r, SLOT_INIT_MS, 1000000, &init_ns) && f->first <= UINT32_MAX)
             f->start_ms = (int64_t)(init_ns / 1000000 + f->first);
-    } else if (absolute_time(p, r, true, &f->last) || ns_from(r, SLOT_EVENT_MS, 1000000, &f->last)) {
+    } else if (absolute_time(p, r, true, &f->last) ||
+               ns_from(r, SLOT_EVENT_MS, 1000000, &f->last)) {
         f->time = FLOW_TIME_EPOCH_NS; /* only an end */
         uint64_t span = 0;
         if (!ns_from(r, SLOT_DURATION_MS, 1000000, &span))
@@ -456,14 +464,17 @@ static bool finish_flow(entry_parser *p, const struct record *r)
     f.src_port = port <= UINT16_MAX ? (uint16_t)port : 0;
     port = has(r, SLOT_DST_PORT) ? r->v[SLOT_DST_PORT] : 0;
     f.dst_port = port <= UINT16_MAX ? (uint16_t)port : 0;
-    f.proto = has(r, SLOT_PROTO) && r->v[SLOT_PROTO] <= UINT8_MAX ? (uint8_t)r->v[SLOT_PROTO] : 0;
+    if (has(r, SLOT_PROTO))
+        f.proto = r->v[SLOT_PROTO] <= UINT8_MAX ? (uint8_t)r->v[SLOT_PROTO] : 0;
+    else if (has(r, f.family == 4 ? SLOT_ICMP4 : SLOT_ICMP6))
+        f.proto = f.family == 4 ? 1 : 58;
 
     /* A record of both ways (RFC 5103, or a firewall's) is two flows. In v9 only where it is the sole count:
      * netflow.analyzer knows IN_BYTES alone. */
     uint64_t back_octets = has(r, SLOT_OCTETS_REVERSE) ? r->v[SLOT_OCTETS_REVERSE] : 0;
     uint64_t back_packets = has(r, SLOT_PACKETS_REVERSE) ? r->v[SLOT_PACKETS_REVERSE] : 0;
-    bool both_ways = (back_octets || back_packets) &&
-                     (p->kind == FLOW_KIND_IPFIX || !has(r, SLOT_OCTETS));
+    bool both_ways =
+        (back_octets || back_packets) && (p->kind == FLOW_KIND_IPFIX || !has(r, SLOT_OCTETS));
     if (both_ways && has(r, SLOT_OCTETS_FORWARD))
         f.octets = r->v[SLOT_OCTETS_FORWARD];
     if (both_ways && has(r, SLOT_PACKETS_FORWARD))
@@ -508,6 +519,7 @@ static bool take_name(entry_parser *p, scan *s, size_t i, enum slot *slot)
     struct guess *g = i < SHAPE ? &p->shape[i] : NULL;
     if (g && g->len && (size_t)(s->end - s->p) >= g->len && memcmp(s->p, g->text, g->len) == 0) {
         s->p += g->len;
+        scan_space(s); /* the guess may come from a line that ended behind the colon */
         *slot = (enum slot)g->slot;
         return true;
     }
@@ -544,7 +556,8 @@ static bool take_record(entry_parser *p, scan *s)
             return false;
         bool ok;
         if (slot < SLOT_SRC_PORT)
-            ok = slot != SLOT_NONE ? take_address(s, &r, slot) : quick_number(s, &v) || scan_skip(s, 4);
+            ok = slot != SLOT_NONE ? take_address(s, &r, slot)
+                                   : quick_number(s, &v) || scan_skip(s, 4);
         else if (slot < SLOT_FIRST_NTP && quick_number(s, &v)) {
             set_value(&r, slot, v);
             ok = true;
@@ -560,7 +573,8 @@ static bool take_record(entry_parser *p, scan *s)
 
 static bool take_flows(entry_parser *p, scan *s)
 {
-    p->n_flows = p->n_no_address = 0; /* of a name given twice the last counts, as Python's json has it */
+    p->n_flows = p->n_no_address =
+        0; /* of a name given twice the last counts, as Python's json has it */
     if (!scan_is(s, '['))
         return scan_fail(s, "\"flows\" is no list");
     if (scan_is(s, ']'))
@@ -622,9 +636,9 @@ static bool take_header(entry_parser *p, scan *s)
     } while (more);
     if (!versioned)
         return scan_fail(s, "\"header\" has no \"version\"");
-    p->kind = h->version == 10 ? FLOW_KIND_IPFIX
+    p->kind = h->version == 10                                        ? FLOW_KIND_IPFIX
               : h->version == 1 || h->version == 5 || h->version == 7 ? FLOW_KIND_V5
-                                                                       : FLOW_KIND_V9;
+                                                                      : FLOW_KIND_V9;
     return true;
 }
 
@@ -725,6 +739,12 @@ static bool sort_flows(entry_parser *p)
     for (i = 0; i < n; i++)
         p->sorted[i] = *order[i];
     free(order);
+    struct flow *was = p->flows;
+    p->flows = p->sorted;
+    p->sorted = was;
+    size_t cap = p->cap_flows;
+    p->cap_flows = p->cap_sorted;
+    p->cap_sorted = cap;
     return true;
 }
 
@@ -756,7 +776,8 @@ static bool take_line(entry_parser *p, scan *s, struct entry *e)
     return scan_at_end(s);
 }
 
-weir_status entry_parse(entry_parser *p, const char *line, size_t len, struct entry *e, weir_err *err)
+weir_status entry_parse(entry_parser *p, const char *line, size_t len, struct entry *e,
+                        weir_err *err)
 {
     scan s = scan_of(line, len);
     p->n_flows = p->n_no_address = 0;
@@ -765,14 +786,11 @@ weir_status entry_parse(entry_parser *p, const char *line, size_t len, struct en
     if (!take_line(p, &s, e) && !p->no_memory)
         return weir_err_set(err, WEIR_EFORMAT, (uint64_t)(s.p - line), "%s",
                             s.why ? s.why : "no line of a collector");
-    bool moved = p->sorted != NULL;
-    size_t n = p->n_flows;
-    (void)moved;
     if (p->no_memory || !sort_flows(p))
         return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
     e->kind = p->kind;
     e->flows = p->flows;
-    e->n_flows = n;
+    e->n_flows = p->n_flows;
     e->n_no_address = p->n_no_address;
     return WEIR_OK;
 }

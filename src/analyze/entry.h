@@ -14,13 +14,13 @@
 enum flow_time {
     FLOW_TIME_NONE,      /* the record has no time; both are 0 */
     FLOW_TIME_UPTIME_MS, /* milliseconds since the exporter started; wraps at 2^32 in most protocols */
-    FLOW_TIME_EPOCH_NS   /* nanoseconds since 1970-01-01 UTC */
+    FLOW_TIME_EPOCH_NS /* nanoseconds since 1970-01-01 UTC */
 };
 
 /* Which flows may be compared with which. */
 enum flow_kind {
-    FLOW_KIND_V9,   /* v9 and whatever else names its fields so: paired as netflow.analyzer does */
-    FLOW_KIND_V5,   /* v1, v5, v7 */
+    FLOW_KIND_V9, /* v9 and whatever else names its fields so: paired as netflow.analyzer does */
+    FLOW_KIND_V5, /* v1, v5, v7 */
     FLOW_KIND_IPFIX
 };
 
@@ -43,11 +43,13 @@ enum { ENTRY_KEY_MAX = 63 };
 struct entry {
     char key[ENTRY_KEY_MAX + 1]; /* arrival time as it stands in the line, "1585000000.25" */
     size_t key_len;
-    double time;          /* key as a number: seconds since 1970-01-01 UTC */
-    enum flow_kind kind;  /* of all flows */
-    struct flow *flows;   /* flows[n_flows], by first, equal ones in the order of the line; the parser's */
+    double time;         /* key as a number: seconds since 1970-01-01 UTC */
+    enum flow_kind kind; /* of all flows */
+    struct flow
+        *flows; /* flows[n_flows], by first, equal ones in the order of the line; the parser's */
     size_t n_flows;
-    size_t n_no_address;  /* records left out because they have no pair of addresses (options, counters) */
+    size_t
+        n_no_address; /* records left out because they have no pair of addresses (options, counters) */
 };
 
 struct entry_host {
@@ -63,7 +65,8 @@ void entry_parser_free(entry_parser *p);
 
 /* line[len] must be '\n'. WEIR_OK with *e, whose flows live until the next call; WEIR_EFORMAT with err->at, the
  * octet in the line, 0-based; WEIR_ENOMEM. */
-weir_status entry_parse(entry_parser *p, const char *line, size_t len, struct entry *e, weir_err *err);
+weir_status entry_parse(entry_parser *p, const char *line, size_t len, struct entry *e,
+                        weir_err *err);
 
 /* Text of an IPv4 or IPv6 address into addr and family; false: neither. len need not be right behind a NUL. */
 bool entry_address(const char *text, size_t len, uint8_t addr[16], uint8_t *family);

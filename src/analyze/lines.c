@@ -9,10 +9,13 @@
 #include <zlib.h>
 
 enum {
-    BLOCK = 128 * 1024, /* unpacked octets handed over at once: both sides stay in the second-level cache */
+    BLOCK =
+        128 *
+        1024, /* unpacked octets handed over at once: both sides stay in the second-level cache */
     N_BLOCKS = 8,
     INPUT = 128 * 1024,
-    MAX_BROKEN = 1000 /* searches for the next member; each reads on from the damage, so they are limited */
+    MAX_BROKEN =
+        1000 /* searches for the next member; each reads on from the damage, so they are limited */
 };
 
 struct block {
@@ -24,7 +27,8 @@ struct lines {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t filled_more, emptied_more;
-    struct block *blocks; /* blocks[N_BLOCKS], a ring; the fields down to `final` are guarded by lock */
+    struct block
+        *blocks; /* blocks[N_BLOCKS], a ring; the fields down to `final` are guarded by lock */
     unsigned long n_filled, n_emptied;
     bool ended, stop;
     weir_status final;
@@ -94,7 +98,8 @@ static weir_status copy_plain(struct lines *l, weir_err *err)
             struct block *b = out_room(l);
             if (!b)
                 return WEIR_END;
-            size_t n = l->in_len - l->in_at < BLOCK - b->len ? l->in_len - l->in_at : BLOCK - b->len;
+            size_t n =
+                l->in_len - l->in_at < BLOCK - b->len ? l->in_len - l->in_at : BLOCK - b->len;
             memcpy(b->data + b->len, l->in + l->in_at, n);
             b->len += n;
             l->in_at += n;

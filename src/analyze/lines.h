@@ -18,9 +18,9 @@ typedef struct lines lines;
 struct line {
     const char *text; /* text[len] is '\n', whatever ended the line; valid until the next call */
     size_t len;
-    uint64_t number;  /* from 1 */
-    bool too_long;    /* more than max_line octets: text is empty */
-    bool cut;         /* the input ended inside this line, or right after it without a newline */
+    uint64_t number; /* from 1 */
+    bool too_long;   /* more than max_line octets: text is empty */
+    bool cut;        /* the input ended inside this line, or right after it without a newline */
 };
 
 struct lines_damage {

@@ -45,7 +45,8 @@ bool scan_string(scan *s, const char **at, size_t *len, bool *plain)
                 return scan_fail(s, "ill-formed UTF-8");
             p += n;
         } else {
-            return scan_fail(s, p == s->end ? "the line ends inside a string" : "control character in a string");
+            return scan_fail(s, p == s->end ? "the line ends inside a string"
+                                            : "control character in a string");
         }
     }
     *len = (size_t)(p - *at);

@@ -36,8 +36,8 @@ static inline char *base_buf_room(base_buf *b, size_t n)
 
 static inline void base_buf_add(base_buf *b, const void *p, size_t n)
 {
-    char *at = base_buf_room(b, n);
-    if (at && n) {
+    char *at = n ? base_buf_room(b, n) : NULL; /* an empty buffer has no octets to point into */
+    if (at) {
         memcpy(at, p, n);
         b->len += n;
     }

@@ -19,7 +19,8 @@ enum log_level log_most(void)
 }
 
 /* One fprintf a line, so that lines of several threads do not mix. */
-static void say(enum log_level level, const char *tag, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void say(enum log_level level, const char *tag,
+                                                      const char *fmt, va_list ap)
 {
     if (level > log_limit)
         return;

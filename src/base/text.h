@@ -30,7 +30,7 @@ size_t base_ipv4_text(char *out, const uint8_t addr[4]);
 size_t base_ipv6_text(char *out, const uint8_t addr[16]);
 /* The same without the dotted form of mapped addresses: ::ffff:c000:201, as Python's ipaddress writes it. */
 size_t base_ipv6_groups_text(char *out, const uint8_t addr[16]);
-size_t base_mac_text(char *out, const uint8_t addr[6]); /* 00:00:5e:00:53:01 */
+size_t base_mac_text(char *out, const uint8_t addr[6]);        /* 00:00:5e:00:53:01 */
 size_t base_hex_text(char *out, const uint8_t *p, size_t len); /* 2 * len lower-case digits */
 /* "2026-11-22T21:05:00.123Z" with 0, 3, 6 or 9 digits of a second; ns since 1970, negative too. */
 size_t base_time_text(char *out, int64_t ns, unsigned digits);

@@ -495,7 +495,7 @@ static void read_input(struct run *run, const char *operand, bool hex, const wei
     capture *c = NULL;
     weir_err err;
     weir_status status;
-    if (hex || (access(operand, F_OK) != 0 && errno == ENOENT && is_hex_text(operand))) {
+    if (hex || (is_hex_text(operand) && access(operand, F_OK) != 0)) {
         options.form = CAPTURE_HEX;
         run->name = "hex text";
         status = capture_open_memory(run->name, operand, strlen(operand), &options, &c, &err);

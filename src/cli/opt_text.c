@@ -63,13 +63,16 @@ static int label(const struct cmd *cmd, const struct opt *o, char *out, size_t s
                     o->arg ? o->arg : "");
 }
 
-/* The help of a row, with the choices it allows. */
+/* The help of a row; with the choices it allows, unless the help names them all. */
 static const char *help_text(const struct opt *o, char *out, size_t size)
 {
-    if (!o->choices)
+    const char *const *c = o->choices;
+    while (c && *c && strstr(o->help, *c))
+        c++;
+    if (!c || !*c)
         return o->help;
     size_t len = (size_t)snprintf(out, size, "%s; one of", o->help);
-    for (const char *const *c = o->choices; *c && len < size; c++)
+    for (c = o->choices; *c && len < size; c++)
         len += (size_t)snprintf(out + len, size - len, "%s %s", c == o->choices ? "" : ",", *c);
     return out;
 }

@@ -3,7 +3,7 @@
 #include "collect/capture_form.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Where exports are usually sent: with port 0 any datagram to one of these is handed out, so that the decoder
@@ -14,7 +14,7 @@ static const uint16_t usual_ports[] = {2055, 2056, 4432, 4739, 9555, 9995, 9996}
 static const struct fixed {
     uint8_t version;
     size_t header, record;
-} fixed_formats[] = {{1, 16, 52}, {5, 24, 48}, {7, 24, 52}};
+} fixed_formats[] = {{1, 16, 48}, {5, 24, 48}, {7, 24, 52}};
 
 static bool known_set_id(uint64_t id, uint64_t first_template_id)
 {
@@ -109,10 +109,14 @@ void capture_pcap_done(capture *c)
 
 static int64_t frame_time_ns(const struct pcap_pkthdr *h)
 {
-    int64_t ns; /* tv_usec counts nanoseconds, as asked for at the opening */
-    if (__builtin_mul_overflow((int64_t)h->ts.tv_sec, INT64_C(1000000000), &ns) ||
+    /* tv_usec counts nanoseconds, as asked for at the opening. libpcap reads the unsigned seconds of a pcap file
+     * as signed, so 2038 to 2106 come below 0. */
+    int64_t s = h->ts.tv_sec, ns;
+    if (s < 0 && s >= INT32_MIN)
+        s += INT64_C(1) << 32;
+    if (__builtin_mul_overflow(s, INT64_C(1000000000), &ns) ||
         __builtin_add_overflow(ns, (int64_t)h->ts.tv_usec, &ns))
-        return h->ts.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+        return s < 0 ? INT64_MIN : INT64_MAX;
     return ns;
 }
 
@@ -155,9 +159,12 @@ static weir_status end(capture *c, int rc, uint64_t at, weir_err *err)
     WEIR_TRY(source_status(c->src, err));
     if (rc == PCAP_ERROR_BREAK)
         return WEIR_END;
+    /* libpcap gives frames of one link type only, and compares numbers of interfaces in a pcapng. */
+    const char *why = pcap_geterr(c->pcap);
+    const char *remedy = strstr(why, "different from the type") ? " (split it by interface)" : "";
     return weir_err_set(err, feof(c->stream) ? WEIR_ETRUNC : WEIR_EFORMAT, at,
-                        "%s: frame %" PRIu64 " at octet %" PRIu64 ": %s", source_name(c->src),
-                        c->n.frames + 1, at, pcap_geterr(c->pcap));
+                        "%s: frame %" PRIu64 " at octet %" PRIu64 ": %s%s", source_name(c->src),
+                        c->n.frames + 1, at, why, remedy);
 }
 
 weir_status capture_pcap_next(capture *c, struct capture_packet *p, weir_err *err)

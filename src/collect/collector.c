@@ -253,14 +253,17 @@ static bool submit(struct collector *c)
 {
     if (writer_submit(c->out, false))
         return true;
+    /* Towards the end a slow output is waited for, one that cannot be written is not. */
+    struct writer_counters n;
+    writer_counters(c->out, &n);
     int64_t stop_by = atomic_load(&c->stop_by);
-    bool give_up = stop_by ? bell_now() > stop_by : c->live && pktq_filled(c->packets) > HIGH_WATER;
+    bool give_up = stop_by ? n.failing || bell_now() > stop_by
+                           : c->live && pktq_filled(c->packets) > HIGH_WATER;
     if (!give_up)
         return false;
     writer_drop(c->out);
     unsigned long held;
     if (due(&c->lost_warning, &held)) {
-        struct writer_counters n;
         writer_counters(c->out, &n);
         log_warning("the output is too slow or full: %" PRIu64 " packets (%" PRIu64
                     " records) decoded but lost so far",

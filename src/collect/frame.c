@@ -259,6 +259,7 @@ static void read_ether_type(struct frame *f, struct cursor *c, unsigned type, bo
 {
     static const uint8_t snap[6] = {0xaa, 0xaa, 0x03, 0, 0, 0};
     const uint8_t *p;
+    size_t have;
     for (;;) {
         switch (type) {
         case ETHER_IPV4:
@@ -285,8 +286,11 @@ static void read_ether_type(struct frame *f, struct cursor *c, unsigned type, bo
             read_ppp(f, c);
             return;
         default:
-            if (!llc || type > ETHER_LENGTH_MAX || c->cap - c->at < 8 ||
-                memcmp(c->data + c->at, snap, sizeof snap) != 0)
+            if (!llc || type > ETHER_LENGTH_MAX)
+                return;
+            have = c->cap - c->at < sizeof snap ? c->cap - c->at : sizeof snap;
+            if (memcmp(c->data + c->at, snap, have) != 0 || c->full - c->at < 8 ||
+                !header(f, c, 8, "LLC"))
                 return;
             type = be16(c->data + c->at + 6);
             c->at += 8;

@@ -22,6 +22,8 @@ struct output {
     bool gzip, own_fd;
     z_stream deflate;
     bool deflate_ready;
+    bool torn; /* half a member could not be taken back: to be cut off at torn_at before the next */
+    off_t torn_at;
     base_buf member;
 };
 
@@ -187,6 +189,8 @@ static weir_status recover(const char *path, int fd, uint64_t size, bool *again,
     }
     char aside[4096];
     int len = snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)time(NULL));
+    for (int i = 1; len > 0 && access(aside, F_OK) == 0; i++) /* never over another one */
+        len = snprintf(aside, sizeof aside, "%s.damaged-%lld-%d", path, (long long)time(NULL), i);
     if (len < 0 || (size_t)len >= sizeof aside || rename(path, aside) != 0)
         return weir_err_set(err, WEIR_EIO, end,
                             "%s is damaged at octet %llu and cannot be renamed: %s", path,
@@ -294,6 +298,7 @@ weir_status output_reopen(output *o, weir_err *err)
         (void)fdatasync(o->fd);
     (void)close(o->fd);
     o->fd = fd;
+    o->torn = false;
     return WEIR_OK;
 }
 
@@ -327,17 +332,25 @@ static weir_status make_member(output *o, const char *text, size_t len, weir_err
     base_buf_reset(b);
     if (len > UINT32_MAX / 2 || deflateReset(z) != Z_OK)
         return weir_err_set(err, WEIR_ELIMIT, 0, "%zu octets are too many for one member", len);
-    size_t bound = deflateBound(z, (uLong)len);
-    uint8_t *p = (uint8_t *)base_buf_room(b, OUTPUT_HEAD + bound + OUTPUT_TAIL);
-    if (!p)
-        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
     z->next_in = (z_const Bytef *)(uintptr_t)text; /* zlib does not write there */
     z->avail_in = (uInt)len;
-    z->next_out = p + OUTPUT_HEAD;
-    z->avail_out = (uInt)bound;
-    if (deflate(z, Z_FINISH) != Z_STREAM_END)
-        return weir_err_set(err, WEIR_ENOMEM, 0, "deflate does not end");
-    size_t total = OUTPUT_HEAD + (bound - z->avail_out) + OUTPUT_TAIL;
+    size_t room = OUTPUT_HEAD + deflateBound(z, (uLong)len);
+    int r = Z_OK;
+    while (r != Z_STREAM_END) { /* more than once: zlib 1.2.13 promises too little for level 0 */
+        uint8_t *at = (uint8_t *)base_buf_room(b, room + OUTPUT_TAIL);
+        if (!at)
+            return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+        size_t head = b->len ? 0 : OUTPUT_HEAD;
+        z->next_out = at + head;
+        z->avail_out = (uInt)(room - head);
+        r = deflate(z, Z_FINISH);
+        if (r != Z_STREAM_END && r != Z_OK && r != Z_BUF_ERROR)
+            return weir_err_set(err, WEIR_ENOMEM, 0, "deflate failed");
+        b->len += room - z->avail_out;
+        room = 4096;
+    }
+    uint8_t *p = (uint8_t *)b->data;
+    size_t total = b->len + OUTPUT_TAIL;
     memcpy(p, "\x1f\x8b\x08\x04", 4);
     put_le32(p + 4, (uint32_t)time(NULL));
     p[8] = o->level == 1 ? 4 : 0; /* XFL: fastest */
@@ -393,12 +406,15 @@ weir_status output_write(output *o, const char *text, size_t len, size_t *done, 
     /* The end now, not as it was remembered: somebody may have emptied the file (copy and truncate). */
     struct stat st;
     size_t written = 0;
-    if (fstat(o->fd, &st) != 0)
+    if (fstat(o->fd, &st) != 0 || (o->torn && ftruncate(o->fd, o->torn_at) != 0))
         return weir_err_set(err, WEIR_EIO, 0, "cannot write %s: %s", o->path, strerror(errno));
+    if (o->torn)
+        st.st_size = o->torn_at;
+    o->torn = false;
     weir_status s = write_all(o, o->member.data, o->member.len, &written, err);
     if (s != WEIR_OK) {
-        if (written && ftruncate(o->fd, st.st_size) != 0)
-            log_error("%s: cannot take back a torn member: %s", o->path, strerror(errno));
+        o->torn = written && ftruncate(o->fd, st.st_size) != 0;
+        o->torn_at = st.st_size;
         return s;
     }
     *done = len;

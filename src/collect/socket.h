@@ -8,7 +8,7 @@ struct sock {
     int fd;
     char name[WEIR_ENDPOINT_TEXT]; /* "127.0.0.1:2055": the address it is bound to */
     weir_endpoint at;
-    uint64_t receive_buffer; /* octets granted */
+    uint64_t receive_buffer;    /* octets granted */
     uint64_t datagrams, octets; /* the owner's to count */
     uint64_t kernel_drops;
     uint32_t drops_seen; /* the kernel's counter, modulo 2^32 */

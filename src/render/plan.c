@@ -117,9 +117,10 @@ static render_plan *plan_new(const render_plans *c, const weir_record *r)
     bool ok = index.slots && p->keys && p->next;
     if (ok) {
         memset(p->next, 0xff, (n + 1) * sizeof *p->next); /* RENDER_NONE everywhere */
-        ok = add_keys(c, p, &text, &index, r, 0, r->n_scope);
+        uint32_t n_scope = c->style->scope_apart ? r->n_scope : 0;
+        ok = add_keys(c, p, &text, &index, r, 0, n_scope);
         p->n_scope_keys = p->n_keys;
-        ok = ok && add_keys(c, p, &text, &index, r, r->n_scope, n);
+        ok = ok && add_keys(c, p, &text, &index, r, n_scope, n);
     }
     free(index.slots);
     char *slack = ok ? base_buf_room(&text, RENDER_SLACK) : NULL;

@@ -25,7 +25,7 @@ typedef struct render_plan {
     uint64_t serial;
     uint32_t n_fields;
     uint32_t n_scope_keys,
-        n_keys; /* keys[0 .. n_scope_keys) are of scopes, up to n_keys of the rest */
+        n_keys; /* keys[0 .. n_scope_keys) are of scopes set apart, up to n_keys of the rest */
     struct render_key *keys;
     uint32_t *next; /* next[field]: the next field with the same key, or RENDER_NONE */
     char *text;
@@ -35,6 +35,7 @@ typedef struct render_plan {
 struct render_style {
     const char *before, *behind; /* of a key: ,"  and ": */
     bool ascii;                  /* as in base_json_string */
+    bool scope_apart; /* scopes are an object of their own; else they share one with the rest */
     /* The key of a field and the kind of its value; NULL leaves the field out. */
     const char *(*name)(const weir_field *f, uint8_t *kind);
 };

@@ -60,27 +60,29 @@ enum kind {
     KIND_SINT,    /* the same with a sign, up to 8 octets */
     KIND_FLOAT,   /* 4 or 8 octets; of another length an integer */
     KIND_ADDRESS, /* v9: an address as text */
-    KIND_STRING,
-    KIND_PAIR, /* dateTimeMicroseconds and -Nanoseconds: [seconds, fraction] */
-    KIND_LIST, /* 1, 2, 4 or 8 octets: an integer; else hex text */
+    KIND_STRING,  /* as Python decodes it */
+    KIND_TEXT,    /* the same without NULs at the end: elements that Python does not know */
+    KIND_PAIR,    /* dateTimeMicroseconds and -Nanoseconds: [seconds, fraction] */
+    KIND_LIST,    /* 1, 2, 4 or 8 octets: an integer; else hex text */
     KIND_HEX
+};
+
+static const struct {
+    uint8_t version;
+    uint16_t id;
+    const char *name;
+} names[] = {
+#include "python_names.inc"
 };
 
 static const char *python_name(unsigned version, uint16_t id)
 {
-    static const struct {
-        uint8_t version;
-        uint16_t id;
-        const char *name;
-    } rows[] = {
-#include "python_names.inc"
-    };
-    size_t from = 0, to = ARRAY_LEN(rows);
+    size_t from = 0, to = ARRAY_LEN(names);
     while (from < to) {
         size_t mid = (from + to) / 2;
-        if (rows[mid].version == version && rows[mid].id == id)
-            return rows[mid].name;
-        if (rows[mid].version < version || (rows[mid].version == version && rows[mid].id < id))
+        if (names[mid].version == version && names[mid].id == id)
+            return names[mid].name;
+        if (names[mid].version < version || (names[mid].version == version && names[mid].id < id))
             from = mid + 1;
         else
             to = mid;
@@ -115,6 +117,12 @@ static enum kind kind_of(weir_type type)
     }
 }
 
+static enum kind kind_unknown(const weir_element *e)
+{
+    enum kind kind = kind_of((weir_type)e->type);
+    return kind == KIND_STRING ? KIND_TEXT : kind;
+}
+
 /* NetFlow v9: integers, but for the eight address fields; what Python does not know by its type. */
 static const char *key_v9(const weir_element *e, enum kind *kind)
 {
@@ -136,11 +144,16 @@ static const char *key_v9(const weir_element *e, enum kind *kind)
         }
         return name;
     }
+    name = e->v9_name ? e->v9_name : e->name;
     if (e->type == WEIR_TYPE_IPV4_ADDRESS || e->type == WEIR_TYPE_IPV6_ADDRESS)
         *kind = KIND_ADDRESS;
     else
-        *kind = kind_of((weir_type)e->type);
-    return e->v9_name ? e->v9_name : e->name;
+        *kind = kind_unknown(e);
+    /* Another number for a field that Python knows (40001 for 225): one type for one key. */
+    for (size_t i = 0; e->v9_name && i < ARRAY_LEN(names); i++)
+        if (names[i].version == 9 && strcmp(names[i].name, name) == 0)
+            *kind = KIND_UINT;
+    return name;
 }
 
 /* IPFIX: by the element's type; an octetArray that Python knows is an integer there. */
@@ -151,10 +164,13 @@ static const char *key_ipfix(const weir_element *e, enum kind *kind)
         *kind = KIND_UINT;
         return name;
     }
-    *kind = kind_of((weir_type)e->type);
-    if (*kind == KIND_HEX && e->pen == 0 && e->id <= LAST_IANA &&
-        !(e->flags & WEIR_ELEMENT_UNKNOWN))
-        *kind = KIND_UINT;
+    if (e->pen || e->id > LAST_IANA || e->flags & WEIR_ELEMENT_UNKNOWN) {
+        *kind = kind_unknown(e);
+    } else {
+        *kind = kind_of((weir_type)e->type);
+        if (*kind == KIND_HEX)
+            *kind = KIND_UINT;
+    }
     return e->name;
 }
 
@@ -376,6 +392,11 @@ static void add_value(base_buf *b, enum kind kind, const uint8_t *p, size_t len)
         add_address(b, p, len);
         break;
     case KIND_STRING:
+        add_string(b, p, len);
+        break;
+    case KIND_TEXT:
+        while (len && !p[len - 1])
+            len--;
         add_string(b, p, len);
         break;
     case KIND_PAIR:

@@ -57,7 +57,8 @@ static const char *key_name(const weir_field *f, uint8_t *kind)
 
 render_json *render_json_new(void)
 {
-    static const struct render_style style = {.before = ",", .behind = ":", .name = key_name};
+    static const struct render_style style = {
+        .before = ",", .behind = ":", .scope_apart = true, .name = key_name};
     render_json *j = calloc(1, sizeof *j);
     if (j)
         j->plans = render_plans_new(&style);
@@ -140,6 +141,7 @@ static void add_f64(base_buf *b, double v)
     }
 }
 
+static void add_any(render_json *j, base_buf *b, const weir_record *r, uint32_t i);
 static void add_fields(render_json *j, base_buf *b, const weir_record *r, const render_plan *p,
                        uint32_t from, uint32_t to);
 
@@ -159,7 +161,7 @@ static void add_item(render_json *j, base_buf *b, const weir_list *list)
     const weir_record *item = &list->item;
     if (list->type == WEIR_TYPE_BASIC_LIST) {
         if (item->n_fields)
-            render_json_value(j, b, item, 0);
+            add_any(j, b, item, 0);
         else
             ADD(b, "null");
         return;
@@ -230,7 +232,7 @@ static void add_list(render_json *j, base_buf *b, const weir_record *r, uint32_t
     base_buf_char(b, '}');
 }
 
-void render_json_value(render_json *j, base_buf *b, const weir_record *r, uint32_t i)
+static void add_any(render_json *j, base_buf *b, const weir_record *r, uint32_t i)
 {
     weir_value v;
     (void)weir_value_read(r, i, &v); /* what does not fit its type comes back as octets */
@@ -281,7 +283,13 @@ void render_json_value(render_json *j, base_buf *b, const weir_record *r, uint32
     b->len += n;
 }
 
-/* The common values without a call into the decoder; the others by render_json_value. */
+void render_json_value(render_json *j, base_buf *b, const weir_record *r, uint32_t i)
+{
+    j->limit = b->len + MAX_LINE;
+    add_any(j, b, r, i);
+}
+
+/* The common values without a call into the decoder; the others by add_any. */
 static inline void add_value(render_json *j, base_buf *b, const weir_record *r, uint32_t i,
                              uint8_t kind)
 {
@@ -302,7 +310,7 @@ static inline void add_value(render_json *j, base_buf *b, const weir_record *r, 
     else if (kind == KIND_MAC && len == 6)
         n = base_mac_text(at + 1, p);
     else {
-        render_json_value(j, b, r, i);
+        add_any(j, b, r, i);
         return;
     }
     at[0] = '"';

@@ -175,7 +175,7 @@ void render_text_template(base_buf *b, const weir_packet *p, const weir_template
     base_buf_printf(b, ": %u field%s, %s%lu octets\n", (unsigned)t->n_fields,
                     t->n_fields == 1 ? "" : "s", t->variable ? "at least " : "",
                     (unsigned long)t->min_len);
-    ADD(b, "    field    pen     id  length  type\n");
+    ADD(b, "    field    pen     id  length  type                  element\n");
     for (uint32_t i = 0; i < t->n_fields; i++) {
         const weir_field *f = &t->fields[i];
         const weir_element *e = f->element;

@@ -183,7 +183,8 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
                      .len = pub->min_len,
                      .stream = w->s};
     uint64_t n = 0;
-    if (pub->id != 0 && t->export_s != w->p->export_s && (int32_t)(w->p->export_s - t->export_s) < 0)
+    if (pub->id != 0 && t->export_s != w->p->export_s &&
+        (int32_t)(w->p->export_s - t->export_s) < 0)
         WIRE_COUNT(w->s, older_than_template, 1);
     if (!pub->variable) {
         size_t stride = pub->min_len;
@@ -193,7 +194,9 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
             if (fn)
                 fn(d->user, &r);
         }
-        if (stride < 4 && n > 0 && (len & 3) == 0 && body[len - 1] == 0)
+        /* The last record might be the padding up to a multiple of 4: at most 3 octets, all zero. */
+        size_t last = n > 0 ? (n - 1) * stride : 0;
+        if (n > 0 && (len & 3) == 0 && len - last < 4 && all_zero(body + last, len - last))
             WIRE_COUNT(w->s, padding_ambiguous, 1);
     } else if (!scratch_for(d, pub->n_fields)) {
         wire_fault(w, WEIR_FAULT_MEMORY, at, "set %u: no memory for its %u fields", pub->id,
@@ -201,6 +204,7 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
     } else {
         size_t off = 0;
         uint32_t field = 0;
+        bool cut = false;
         /* What is left over is padding when it is shorter than the shortest record, and also when it is no
          * more than alignment needs and all zero (RFC 7011 section 3.3.1). */
         while (len - off >= pub->min_len &&
@@ -215,6 +219,7 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
                            pub->id, (unsigned long long)n + 1, field + 1,
                            pub->fields[field].element->name, len - off);
                 w->unsure = true;
+                cut = true;
                 break;
             }
             r.fields = d->scratch;
@@ -227,6 +232,8 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
             off += used;
             n++;
         }
+        if (!cut && len - off >= pub->min_len)
+            WIRE_COUNT(w->s, padding_ambiguous, 1);
     }
     WIRE_COUNT(w->s, records, n);
     if (pub->options)
@@ -516,6 +523,13 @@ static void call_end(weir_decoder *d)
     d->user = NULL;
 }
 
+/* Clocks between 1970 and 2116: what is added to them or taken from them then stays within 64 bits. */
+static int64_t sane_ns(int64_t ns)
+{
+    const int64_t latest = (int64_t)1 << 62;
+    return ns < 0 ? 0 : ns > latest ? latest : ns;
+}
+
 weir_status weir_decode(weir_decoder *d, const weir_endpoint *from, int64_t received_ns,
                         const uint8_t *data, size_t len, const weir_handlers *on, void *user,
                         weir_err *err)
@@ -523,7 +537,10 @@ weir_status weir_decode(weir_decoder *d, const weir_endpoint *from, int64_t rece
     static const weir_endpoint nobody;
     if (!from)
         from = &nobody;
+    if (len == 0)
+        data = nobody.addr; /* NULL is no pointer to count from */
     call_begin(d, on, user);
+    received_ns = sane_ns(received_ns);
     weir_status worst = WEIR_OK;
     bool several = whole_messages(data, len);
     do {
@@ -541,6 +558,7 @@ weir_status weir_decode(weir_decoder *d, const weir_endpoint *from, int64_t rece
 void weir_decoder_tick(weir_decoder *d, int64_t now_ns, const weir_handlers *on, void *user)
 {
     call_begin(d, on, user);
+    now_ns = sane_ns(now_ns);
     wire_waiting_expire(d, now_ns);
     if (d->opt.template_life_s)
         for (wire_link *l = d->streams.next; l != &d->streams; l = l->next)

@@ -53,8 +53,10 @@ static weir_status open_block(weir_list *l, uint16_t id, const uint8_t *end)
     l->item.n_scope = t->pub.n_scope;
     if (t->pub.variable && l->n_scratch < t->pub.n_fields) {
         weir_field *grown = realloc(l->scratch, t->pub.n_fields * sizeof *grown);
-        if (!grown)
+        if (!grown) {
+            l->at = end; /* the block cannot be read */
             return WEIR_ENOMEM;
+        }
         l->scratch = grown;
         l->n_scratch = t->pub.n_fields;
     }
@@ -104,7 +106,7 @@ static weir_status next_block(weir_list *l)
         l->at = l->end;
         return WEIR_ETRUNC;
     }
-    if (len == 0) { /* an empty list may say so; nothing can follow it */
+    if (len == 0 && base_rd_left(&r) == 0) { /* an empty list may say so; nothing can follow it */
         l->at = l->end;
         return WEIR_END;
     }

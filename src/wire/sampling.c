@@ -3,6 +3,8 @@
  * RFC 5477 and RFC 7133 (selectors), RFC 7270 (samplers), RFC 3954 (interval and algorithm). */
 #include "wire/wire.h"
 
+#include "base/hash.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +28,8 @@ enum {
     IE_SIZE = 309,
     IE_POPULATION = 310,
     IE_PROBABILITY = 311,
-    SCOPE_INTERFACE = 2
+    SCOPE_INTERFACE = 2,
+    RANDOM_N_OF_POPULATION = 3 /* selectorAlgorithm, RFC 5477 section 6.2 */
 };
 
 bool wire_sampling_field(const weir_element *e)
@@ -135,16 +138,21 @@ static void read_said(const weir_record *r, struct said *s)
     }
 }
 
-/* The rate that these fields amount to, 0: none. An interval without its space (sent alone by some exporters) is the
- * rate itself. */
-static double rate_of(const struct said *s)
+/* The rate that these fields amount to, 0: none, enormous or infinite: a probability near 0. An interval without its space (sent
+ * alone by some exporters) is the rate itself. */
+static double rate_said(const struct said *s)
 {
-    if (s->packets > 0)
-        return s->has_space ? (s->packets + s->space) / s->packets : s->packets;
-    if (s->size > 0 && s->population >= s->size)
+    const bool n_of_population = s->size > 0 && s->population >= s->size;
+    /* Cisco IOS XR sends a samplingPacketInterval of 1 without space beside the size and population that count. */
+    if (s->packets > 0 && s->has_space &&
+        !(n_of_population && s->algorithm == RANDOM_N_OF_POPULATION))
+        return (s->packets + s->space) / s->packets;
+    if (n_of_population)
         return s->population / s->size;
     if (s->probability > 0 && s->probability <= 1)
         return 1 / s->probability;
+    if (s->packets > 0)
+        return s->packets;
     if (s->time > 0 && s->has_time_space)
         return (s->time + s->time_space) / s->time;
     if (s->random > 0)
@@ -152,12 +160,19 @@ static double rate_of(const struct said *s)
     return s->interval > 0 ? s->interval : 0;
 }
 
+static double rate_of(const struct said *s)
+{
+    double rate = rate_said(s);
+    return rate <= 0x1p64 ? rate : 0; /* more packets than a counter can hold */
+}
+
 /* ---- the table of one exporter ---- */
 
 static wire_sampler **bucket_of(wire_exporter *e, uint64_t selector, uint32_t domain)
 {
-    uint64_t h = (selector * 0x9e3779b97f4a7c15u) ^ (domain * 0xc2b2ae3d27d4eb4fu);
-    return &e->samplers[(h >> 32) % WIRE_SAMPLER_BUCKETS];
+    /* e->hash is keyed: nobody outside can choose selectors that share a bucket */
+    const uint64_t key[2] = {selector, domain};
+    return &e->samplers[base_hash(key, sizeof key, e->hash) % WIRE_SAMPLER_BUCKETS];
 }
 
 static wire_sampler *find(const weir_stream *s, uint8_t kind, uint64_t selector, uint32_t domain)
@@ -173,13 +188,14 @@ static wire_sampler *find(const weir_stream *s, uint8_t kind, uint64_t selector,
 
 weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_sampler *from)
 {
-    if (e->n_samplers >= WIRE_MAX_SAMPLERS || !wire_charge(d, sizeof *from))
+    size_t table = e->samplers ? 0 : WIRE_SAMPLER_BUCKETS * sizeof(wire_sampler *);
+    if (e->n_samplers >= WIRE_MAX_SAMPLERS || !wire_charge(d, table + sizeof *from))
         return WEIR_ELIMIT;
     if (!e->samplers)
         e->samplers = calloc(WIRE_SAMPLER_BUCKETS, sizeof(wire_sampler *));
     wire_sampler *row = e->samplers ? malloc(sizeof *row) : NULL;
     if (!row) {
-        d->state_octets -= sizeof *from;
+        d->state_octets -= sizeof *from + (e->samplers ? 0 : table);
         return WEIR_ENOMEM;
     }
     wire_sampler **bucket = bucket_of(e, from->selector, from->domain);
@@ -198,6 +214,8 @@ void wire_samplers_free(weir_decoder *d, wire_exporter *e)
             d->state_octets -= sizeof *row;
             free(row);
         }
+    if (e->samplers)
+        d->state_octets -= WIRE_SAMPLER_BUCKETS * sizeof *e->samplers;
     free(e->samplers);
     e->samplers = NULL;
     e->n_samplers = 0;

@@ -12,7 +12,7 @@ enum {
     MAX_LOSS_RECORDS = 1 << 22, /* v5, v7, IPFIX */
     BELIEVE_AHEAD = 2,          /* packets in a row that make a jump ahead true */
     BELIEVE_BACK = 3,           /* the same for a jump back, which a replay looks like */
-    RESTART_SLACK_MS = 60000     /* between a boot and what clocks of whole seconds make of it */
+    RESTART_SLACK_MS = 60000    /* between a boot and what clocks of whole seconds make of it */
 };
 
 static wire_track *track_new(weir_stream *s, uint16_t port)
@@ -76,12 +76,17 @@ bool wire_restarted(weir_stream *s, const weir_packet *p)
     if (!t)
         return false;
     uint32_t uptime = p->uptime_ms, now = (uint32_t)((uint64_t)p->export_s * 1000);
-    uint32_t elapsed = now - (t->boot32 + t->uptime_ms); /* since the last packet, by the exporter's clock */
+    uint32_t elapsed =
+        now - (t->boot32 + t->uptime_ms); /* since the last packet, by the exporter's clock */
     bool known = t->boot32 || t->uptime_ms;
     bool stale = known && (int32_t)elapsed < 0; /* overtaken by a later one */
     /* A restart is a boot after the last packet. Uptime that wraps, that wobbles between line cards or a clock that is
      * set do not make one: the exporter is then up for longer than has passed. */
-    bool restarted = known && !stale && uptime < t->uptime_ms && uptime <= elapsed + RESTART_SLACK_MS;
+    int32_t moved = (int32_t)(now - uptime - t->boot32); /* the boot, on the circle of 2^32 ms */
+    bool wrapped = (uint64_t)t->uptime_ms + elapsed + RESTART_SLACK_MS > UINT32_MAX &&
+                   moved <= RESTART_SLACK_MS && moved >= -RESTART_SLACK_MS;
+    bool restarted = known && !stale && !wrapped && uptime < t->uptime_ms &&
+                     uptime <= elapsed + RESTART_SLACK_MS;
     if (!stale) {
         t->uptime_ms = uptime;
         t->boot32 = now - uptime;

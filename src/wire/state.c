@@ -4,12 +4,14 @@
  *   "WEIRSTA1" | u32 exporters | exporter*  | u64 hash
  *   exporter:  address 16, u8 family, u32 streams, stream*, u32 samplers, sampler*
  *
+ * The same state gives the same octets: what stands in hash tables is written in order.
  * Settings (scope, rate, quirks) are the user's, not the exporter's: they are not kept. */
 #include "wire/wire.h"
 
 #include "base/buf.h"
 #include "base/hash.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char magic[8] = "WEIRSTA1";
@@ -29,7 +31,14 @@ static double get_f64(base_rd *r)
     return v;
 }
 
-static void put_template(base_buf *b, const wire_template *t)
+/* Whatever a damaged file says, differences of times must not overflow. */
+static int64_t get_time(base_rd *r)
+{
+    int64_t ns = (int64_t)base_rd_u64(r);
+    return ns < 0 ? 0 : ns;
+}
+
+static void put_template(base_buf *b, const wire_template *t, bool v9)
 {
     const weir_template *p = &t->pub;
     base_buf_u16(b, p->id);
@@ -43,12 +52,36 @@ static void put_template(base_buf *b, const wire_template *t)
     for (uint32_t i = 0; i < p->n_fields; i++) {
         const weir_element *e = p->fields[i].element;
         base_buf_u8(b, e->flags & WEIR_ELEMENT_SCOPE ? WEIR_SPACE_V9_SCOPE
-                       : e->flags & WEIR_ELEMENT_V9  ? WEIR_SPACE_V9
+                       : v9                          ? WEIR_SPACE_V9
                                                      : WEIR_SPACE_IPFIX);
         base_buf_u32(b, e->pen);
         base_buf_u16(b, e->id);
         base_buf_u16(b, p->fields[i].length);
     }
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const wire_template *const *x = a, *const *y = b;
+    return (*x)->pub.id - (*y)->pub.id;
+}
+
+static void put_templates(base_buf *b, const weir_stream *s)
+{
+    base_buf_u32(b, s->n_templates);
+    const wire_template **all = malloc((s->n_templates + 1) * sizeof *all);
+    if (!all) {
+        b->failed = true;
+        return;
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n_slots; i++)
+        if (s->slots[i])
+            all[n++] = s->slots[i];
+    qsort(all, n, sizeof *all, by_id);
+    for (uint32_t i = 0; i < n; i++)
+        put_template(b, all[i], s->key.version == 9);
+    free(all);
 }
 
 static void put_stream(base_buf *b, const weir_stream *s)
@@ -70,10 +103,46 @@ static void put_stream(base_buf *b, const weir_stream *s)
         base_buf_u32(b, t->boot32);
         base_buf_u64(b, (uint64_t)t->seen_ns);
     }
-    base_buf_u32(b, s->n_templates);
-    size_t cursor = 0;
-    for (const weir_template *t; (t = weir_template_next(s, &cursor));)
-        put_template(b, (const wire_template *)(const void *)t);
+    put_templates(b, s);
+}
+
+static int by_selector(const void *a, const void *b)
+{
+    const wire_sampler *const *px = a, *const *py = b;
+    const wire_sampler *x = *px, *y = *py;
+    if (x->domain != y->domain)
+        return x->domain < y->domain ? -1 : 1;
+    if (x->selector != y->selector)
+        return x->selector < y->selector ? -1 : 1;
+    if (x->kind != y->kind)
+        return x->kind - y->kind;
+    return x->version != y->version ? x->version - y->version : x->port - y->port;
+}
+
+static void put_samplers(base_buf *b, const wire_exporter *e)
+{
+    base_buf_u32(b, (uint32_t)e->n_samplers);
+    const wire_sampler **all = malloc((e->n_samplers + 1) * sizeof *all);
+    if (!all) {
+        b->failed = true;
+        return;
+    }
+    size_t n = 0;
+    for (size_t i = 0; e->samplers && i < WIRE_SAMPLER_BUCKETS; i++)
+        for (const wire_sampler *row = e->samplers[i]; row; row = row->chain)
+            all[n++] = row;
+    qsort(all, n, sizeof *all, by_selector);
+    for (size_t i = 0; i < n; i++) {
+        const wire_sampler *row = all[i];
+        base_buf_u8(b, row->kind);
+        base_buf_u64(b, row->selector);
+        base_buf_u32(b, row->domain);
+        base_buf_u16(b, row->version);
+        base_buf_u16(b, row->port);
+        put_f64(b, row->sampling.rate);
+        base_buf_u16(b, row->sampling.algorithm);
+    }
+    free(all);
 }
 
 static void put_exporter(base_buf *b, const wire_exporter *e)
@@ -87,17 +156,7 @@ static void put_exporter(base_buf *b, const wire_exporter *e)
     for (const wire_link *l = e->streams.next; l != &e->streams; l = l->next)
         if (WIRE_OF(l, weir_stream, of_exporter)->key.transport == WEIR_UDP)
             put_stream(b, WIRE_OF(l, weir_stream, of_exporter));
-    base_buf_u32(b, (uint32_t)e->n_samplers);
-    for (size_t i = 0; e->samplers && i < WIRE_SAMPLER_BUCKETS; i++)
-        for (const wire_sampler *row = e->samplers[i]; row; row = row->chain) {
-            base_buf_u8(b, row->kind);
-            base_buf_u64(b, row->selector);
-            base_buf_u32(b, row->domain);
-            base_buf_u16(b, row->version);
-            base_buf_u16(b, row->port);
-            put_f64(b, row->sampling.rate);
-            base_buf_u16(b, row->sampling.algorithm);
-        }
+    put_samplers(b, e);
 }
 
 weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len, weir_err *err)
@@ -125,7 +184,7 @@ static weir_status get_template(base_rd *r, weir_stream *s)
     bool options = base_rd_u8(r) == 1;
     uint16_t port = base_rd_u16(r);
     uint32_t export_s = base_rd_u32(r);
-    int64_t learnt_ns = (int64_t)base_rd_u64(r), seen_ns = (int64_t)base_rd_u64(r);
+    int64_t learnt_ns = get_time(r), seen_ns = get_time(r);
     uint16_t n_scope = base_rd_u16(r), n = base_rd_u16(r);
     if (r->dead || (size_t)n * 9 > base_rd_left(r))
         return WEIR_EFORMAT;
@@ -153,11 +212,12 @@ static weir_status get_stream(base_rd *r, weir_decoder *d, wire_exporter *e)
     p.from.transport = base_rd_u8(r);
     uint16_t port = base_rd_u16(r);
     p.domain = base_rd_u32(r);
-    p.received_ns = (int64_t)base_rd_u64(r);
+    p.received_ns = get_time(r);
     bool init_known = base_rd_u8(r) == 1;
     int64_t init_ms = (int64_t)base_rd_u64(r);
     uint32_t n_tracks = base_rd_u32(r);
-    if (r->dead || p.from.transport != WEIR_UDP || n_tracks > WIRE_MAX_TRACKS)
+    if (r->dead || p.from.transport != WEIR_UDP || n_tracks > WIRE_MAX_TRACKS ||
+        !(p.version == 1 || p.version == 5 || p.version == 7 || p.version == 9 || p.version == 10))
         return WEIR_EFORMAT;
     weir_scope scope = e->scope;
     e->scope = port ? WEIR_SCOPE_PORT : WEIR_SCOPE_ADDRESS;
@@ -172,7 +232,7 @@ static weir_status get_stream(base_rd *r, weir_decoder *d, wire_exporter *e)
         uint16_t from = base_rd_u16(r);
         bool started = base_rd_u8(r) == 1;
         uint32_t next = base_rd_u32(r), uptime_ms = base_rd_u32(r), boot32 = base_rd_u32(r);
-        int64_t seen_ns = (int64_t)base_rd_u64(r);
+        int64_t seen_ns = get_time(r);
         wire_track *t = r->dead ? NULL : wire_track_of(s, from, 0);
         if (!t)
             return r->dead ? WEIR_EFORMAT : WEIR_ELIMIT;
@@ -215,7 +275,7 @@ static weir_status get_exporter(base_rd *r, weir_decoder *d)
         row.sampling.rate = get_f64(r);
         row.sampling.algorithm = base_rd_u16(r);
         row.sampling.origin = WEIR_ORIGIN_OPTIONS;
-        if (r->dead || !(row.sampling.rate > 0))
+        if (r->dead || !(row.sampling.rate > 0 && row.sampling.rate <= 0x1p64))
             return WEIR_EFORMAT;
         WEIR_TRY(wire_sampler_restore(e, d, &row));
     }

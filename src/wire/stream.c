@@ -54,17 +54,15 @@ static bool idle(const weir_decoder *d, int64_t last_ns, int64_t now_ns)
     return now_ns - last_ns > (int64_t)d->opt.idle_s * 1000000000;
 }
 
-/* Room for one more exporter: the one unheard for longest, when it has been idle. */
-static bool exporter_room(weir_decoder *d, int64_t now_ns)
+/* Give up the exporter unheard for longest, when it has been idle; keep stays. */
+static bool exporter_evict(weir_decoder *d, int64_t now_ns, const wire_exporter *keep)
 {
-    if (d->n_exporters < d->opt.max_exporters)
-        return true;
     for (wire_link *l = d->exporters.next; l != &d->exporters; l = l->next) {
         wire_exporter *e = WIRE_OF(l, wire_exporter, lru);
-        if (e->configured)
+        if (e->configured || e == keep)
             continue;
         if (!idle(d, e->last_ns, now_ns))
-            return false;
+            return false; /* the list is in order of last_ns */
         while (e->streams.next != &e->streams) {
             weir_stream *s = WIRE_OF(e->streams.next, weir_stream, of_exporter);
             wire_waiting_drop_stream(s);
@@ -77,11 +75,21 @@ static bool exporter_room(weir_decoder *d, int64_t now_ns)
     return false;
 }
 
+/* Room for one more exporter, charged. */
+static bool exporter_room(weir_decoder *d, int64_t now_ns)
+{
+    while (d->n_exporters >= d->opt.max_exporters || !wire_charge(d, sizeof(wire_exporter)))
+        if (!exporter_evict(d, now_ns, NULL))
+            return false;
+    return true;
+}
+
 wire_exporter *wire_exporter_get(weir_decoder *d, const weir_endpoint *from, int64_t now_ns,
                                  bool make)
 {
     weir_endpoint a = address_of(from);
     if (d->last && memcmp(&d->last->e->address, &a, sizeof a) == 0) {
+        touch(&d->exporters, &d->last->e->lru);
         d->last->e->last_ns = now_ns;
         return d->last->e;
     }
@@ -95,7 +103,7 @@ wire_exporter *wire_exporter_get(weir_decoder *d, const weir_endpoint *from, int
             e->last_ns = now_ns;
             return e;
         }
-    if (!make || !exporter_room(d, now_ns) || !wire_charge(d, sizeof(wire_exporter)))
+    if (!make || !exporter_room(d, now_ns))
         return NULL;
     wire_exporter *e = calloc(1, sizeof *e);
     if (!e) {
@@ -143,12 +151,14 @@ void wire_stream_free(weir_stream *s)
     wire_list_remove(&s->lru);
     wire_list_remove(&s->of_exporter);
     d->state_octets -= sizeof *s + s->n_tracks * sizeof *s->tracks;
-    if (s->waits)
+    if (s->waits) {
+        d->state_octets -= WIRE_WAIT_BUCKETS * sizeof *s->waits;
         for (size_t i = 0; i < WIRE_WAIT_BUCKETS; i++)
             for (wire_wait_id *w = s->waits[i], *next; w; w = next) {
                 next = w->next;
                 free(w);
             }
+    }
     free(s->waits);
     free(s->tracks);
     s->e->n_streams--;
@@ -158,8 +168,8 @@ void wire_stream_free(weir_stream *s)
     free(s);
 }
 
-bool wire_make_room(weir_decoder *d, const wire_exporter *of, int64_t now_ns,
-                    const weir_stream *keep)
+static bool make_room(weir_decoder *d, const wire_exporter *of, int64_t now_ns,
+                      const weir_stream *keep, const wire_exporter *keep_exporter)
 {
     const wire_link *head = of ? &of->streams : &d->streams;
     for (wire_link *l = head->next; l != head; l = l->next) {
@@ -167,13 +177,20 @@ bool wire_make_room(weir_decoder *d, const wire_exporter *of, int64_t now_ns,
         if (s == keep)
             continue;
         if (!idle(d, s->last_ns, now_ns))
-            return false; /* both lists are in order of last_ns */
+            break; /* both lists are in order of last_ns */
         wire_waiting_drop_stream(s);
         WIRE_COUNT(s, templates_expired, s->n_templates);
         wire_stream_free(s);
         return true;
     }
-    return false;
+    /* What is left of exporters without streams */
+    return !of && exporter_evict(d, now_ns, keep_exporter);
+}
+
+bool wire_make_room(weir_decoder *d, const wire_exporter *of, int64_t now_ns,
+                    const weir_stream *keep)
+{
+    return make_room(d, of, now_ns, keep, keep ? keep->e : of);
 }
 
 static weir_stream *stream_new(weir_decoder *d, wire_exporter *e, const wire_stream_key *key,
@@ -187,7 +204,7 @@ static weir_stream *stream_new(weir_decoder *d, wire_exporter *e, const wire_str
             return NULL;
         }
     while (d->n_streams >= d->opt.max_streams || !wire_charge(d, sizeof(weir_stream)))
-        if (!wire_make_room(d, NULL, now_ns, NULL)) {
+        if (!make_room(d, NULL, now_ns, NULL, e)) {
             (void)weir_err_set(err, WEIR_ELIMIT, 0,
                                "no room for another domain (max_streams %zu, max_state_octets %zu)",
                                d->opt.max_streams, d->opt.max_state_octets);

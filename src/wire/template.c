@@ -24,9 +24,13 @@ wire_spec *wire_specs(weir_decoder *d, size_t n)
 
 /* ---- the table of one stream: open addressing, linear probing, at most three quarters full ---- */
 
+/* Keyed by the decoder's seed: who could choose ids that share a slot could make every look-up walk the table. */
 static uint32_t slot_of(const weir_stream *s, uint16_t id)
 {
-    return (id * 0x9e3779b1u >> 16) & (s->n_slots - 1);
+    uint64_t seed = s->d->seed;
+    uint32_t h = (id ^ (uint32_t)seed) * 0x9e3779b1u;
+    h = (h ^ h >> 15) * ((uint32_t)(seed >> 32) | 1u);
+    return (h ^ h >> 16) & (s->n_slots - 1);
 }
 
 wire_template *wire_template_find(const weir_stream *s, uint16_t id)
@@ -74,12 +78,18 @@ static bool grow(weir_stream *s)
     return true;
 }
 
+static uint32_t place_of(const weir_stream *s, const wire_template *t)
+{
+    uint32_t i = slot_of(s, t->pub.id);
+    while (s->slots[i] != t)
+        i = (i + 1) & (s->n_slots - 1);
+    return i;
+}
+
 /* Take t out and close the hole it leaves in its run. */
 static void take_out(weir_stream *s, const wire_template *t)
 {
-    uint32_t hole = slot_of(s, t->pub.id);
-    while (s->slots[hole] != t)
-        hole = (hole + 1) & (s->n_slots - 1);
+    uint32_t hole = place_of(s, t);
     s->slots[hole] = NULL;
     s->n_templates--;
     for (uint32_t i = (hole + 1) & (s->n_slots - 1); s->slots[i]; i = (i + 1) & (s->n_slots - 1)) {
@@ -220,13 +230,20 @@ static void mark_ready(weir_stream *s, uint16_t id)
     d->ready[d->n_ready++] = id;
 }
 
+/* Fields of 0 octets cost the reader of a record time and its sender nothing: with thousands of them a datagram of
+ * one-octet records would take seconds. */
+enum { MAX_EMPTY_FIELDS = 32 };
+
 /* Lengths of the fields, 1 for a variable one; more than a message can carry is refused before it can wrap. */
 static bool lengths_ok(const wire_spec *specs, uint32_t n)
 {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < n; i++)
+    uint32_t empty = 0;
+    for (uint32_t i = 0; i < n; i++) {
         sum += specs[i].len == WEIR_VARLEN ? 1 : specs[i].len;
-    return sum > 0 && sum <= 65535;
+        empty += specs[i].len == 0;
+    }
+    return sum > 0 && sum <= 65535 && empty <= MAX_EMPTY_FIELDS;
 }
 
 /* Room for a new template: idle streams go first. */
@@ -255,8 +272,11 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
     weir_decoder *d = w->d;
     const char *what = options ? "options template" : "template";
     if (!lengths_ok(specs, n)) {
-        wire_fault(w, WEIR_FAULT_TEMPLATE, at,
-                   "%s %u: the %u fields add up to no octets or to more than 65535", what, id, n);
+        wire_fault(
+            w, WEIR_FAULT_TEMPLATE, at,
+            "%s %u: the %u fields add up to no octets or to more than 65535, or more than %d "
+            "of them are empty",
+            what, id, n, MAX_EMPTY_FIELDS);
         return;
     }
     wire_template *old = wire_template_find(s, id);
@@ -286,6 +306,11 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
     if (!t) {
         wire_fault(w, why, at, "%s %u refused: %s", what, id,
                    why == WEIR_FAULT_MEMORY ? "out of memory" : "max_state_octets reached");
+        if (old) { /* its sender has given it up: data would be read wrongly by it */
+            WIRE_COUNT(s, templates_expired, 1);
+            tell(w, old, WEIR_TEMPLATE_EXPIRED);
+            wire_template_drop(s, old);
+        }
         return;
     }
     t->pub.learnt_ns = t->pub.seen_ns = w->p->received_ns;
@@ -298,14 +323,14 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
         conflict = old->before == digest && old->pub.port != w->p->from.port;
         t->before = old->digest;
         t->before_port = old->pub.port;
-        take_out(s, old);
+        s->slots[place_of(s, old)] = t;
         template_free(d, old);
         WIRE_COUNT(s, templates_changed, 1);
     } else {
+        insert(s, t);
         WIRE_COUNT(s, templates, 1);
         WIRE_COUNT(s, templates_learnt, 1);
     }
-    insert(s, t);
     tell(w, t, old ? WEIR_TEMPLATE_CHANGED : WEIR_TEMPLATE_LEARNT);
     if (conflict) {
         WIRE_COUNT(s, conflicts, 1);
@@ -376,6 +401,12 @@ void wire_templates_withdraw_all(wire_pass *w, bool options)
 void wire_templates_expire(weir_stream *s, int64_t now_ns, const weir_packet *p)
 {
     int64_t life_ns = (int64_t)s->d->opt.template_life_s * 1000000000;
+    weir_packet none = {.received_ns = now_ns,
+                        .from = s->e->address,
+                        .version = s->key.version,
+                        .domain = s->key.domain};
+    none.from.transport = s->key.transport;
+    none.from.port = s->port;
     if (s->key.transport != WEIR_UDP)
         return;
     for (uint32_t i = 0; i < s->n_slots;) {
@@ -383,7 +414,7 @@ void wire_templates_expire(weir_stream *s, int64_t now_ns, const weir_packet *p)
         if (t && now_ns - t->pub.seen_ns > life_ns) {
             WIRE_COUNT(s, templates_expired, 1);
             if (s->d->on->tmpl)
-                s->d->on->tmpl(s->d->user, p, &t->pub, WEIR_TEMPLATE_EXPIRED);
+                s->d->on->tmpl(s->d->user, p ? p : &none, &t->pub, WEIR_TEMPLATE_EXPIRED);
             wire_template_drop(s, t);
         } else {
             i++;

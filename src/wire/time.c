@@ -99,7 +99,7 @@ static int64_t uptime_ns(const weir_packet *p, int64_t export_ns, uint32_t value
                          unsigned *flags)
 {
     if (seconds)
-        return export_ns - ((int64_t)p->uptime_ms - value) * 1000000000;
+        return export_ns - (int64_t)(int32_t)(p->uptime_ms - value) * 1000000000;
     uint32_t age_ms = p->uptime_ms - value, ahead_ms = value - p->uptime_ms;
     if (ahead_ms > 0 && ahead_ms < DAY_MS)
         return export_ns + (int64_t)ahead_ms * 1000000;
@@ -109,15 +109,13 @@ static int64_t uptime_ns(const weir_packet *p, int64_t export_ns, uint32_t value
 }
 
 /* The same against the moment the exporter started (IPFIX, IE 160): the latest turn of the 32 bits that is not in the
- * future. */
+ * future. A flow may have begun before the exporter says that it did, which is the turn before the first. */
 static int64_t since_init_ns(int64_t init_ms, int64_t export_ns, uint32_t value, unsigned *flags)
 {
-    int64_t ms = init_ms + value, room = export_ns / 1000000 + DAY_MS - ms;
-    if (room >= (int64_t)1 << 32) {
-        ms += room >> 32 << 32;
+    int64_t ms = init_ms + value, turns = (export_ns / 1000000 + DAY_MS - ms) >> 32;
+    if (turns != 0)
         *flags |= WEIR_TIME_WRAPPED;
-    }
-    return ms * 1000000;
+    return (ms + turns * ((int64_t)1 << 32)) * 1000000;
 }
 
 /* The moment in field i, if it holds one. */
@@ -182,7 +180,8 @@ unsigned weir_record_times(const weir_record *r, int64_t *first_ns, int64_t *las
         *first_ns = duration_ns >= 0 ? *last_ns - duration_ns : *last_ns;
         flags |= duration_ns >= 0 ? 0 : WEIR_TIME_SUBSTITUTED;
     } else if (!last) {
-        *last_ns = duration_ns >= 0 ? *first_ns + duration_ns : *first_ns;
+        if (duration_ns < 0 || __builtin_add_overflow(*first_ns, duration_ns, last_ns))
+            *last_ns = *first_ns;
         flags |= duration_ns >= 0 ? 0 : WEIR_TIME_SUBSTITUTED;
     }
     if (*last_ns < *first_ns)

@@ -28,8 +28,11 @@ static wire_wait_id *wait_make(weir_stream *s, uint16_t id)
     wire_wait_id *w = wait_find(s, id);
     if (w)
         return w;
-    if (!s->waits)
+    if (!s->waits && wire_charge(s->d, WIRE_WAIT_BUCKETS * sizeof(wire_wait_id *))) {
         s->waits = calloc(WIRE_WAIT_BUCKETS, sizeof(wire_wait_id *));
+        if (!s->waits)
+            s->d->state_octets -= WIRE_WAIT_BUCKETS * sizeof(wire_wait_id *);
+    }
     w = s->waits ? malloc(sizeof *w) : NULL;
     if (!w)
         return NULL;
@@ -177,32 +180,35 @@ bool wire_hold(wire_pass *w, uint16_t id, const uint8_t *body, size_t len)
     return true;
 }
 
-/* The next set of this id that waits, of packet own alone or of any but own (which may be NULL). */
-static wire_held *next_of(wire_wait_id *wait, const wire_held_packet *hp, bool own)
+/* The first set of this id that waits of this packet. They are the last of the list, for nothing came after them. */
+static wire_held *first_of(wire_wait_id *wait, const wire_held_packet *hp)
 {
-    for (wire_link *l = wait->sets.next; l != &wait->sets; l = l->next) {
+    wire_held *first = NULL;
+    for (wire_link *l = wait->sets.prev; l != &wait->sets; l = l->prev) {
         wire_held *h = WIRE_OF(l, wire_held, by_id);
-        if ((h->packet == hp) == own)
-            return h;
+        if (h->packet != hp)
+            break;
+        first = h;
     }
-    return NULL;
+    return first;
 }
 
 void wire_release_own(wire_pass *w)
 {
     weir_decoder *d = w->d;
     for (size_t i = 0; w->held && i < d->n_ready; i++) {
-        wire_wait_id *wait;
-        wire_held *h;
-        const wire_template *t;
-        while ((t = wire_template_find(w->s, d->ready[i])) != NULL &&
-               (wait = wait_find(w->s, d->ready[i])) != NULL &&
-               (h = next_of(wait, w->held, true)) != NULL) {
-            unlink_held(h);
+        const wire_template *t = wire_template_find(w->s, d->ready[i]);
+        wire_wait_id *wait = t ? wait_find(w->s, d->ready[i]) : NULL;
+        wire_held *h = wait ? first_of(wait, w->held) : NULL;
+        while (h) {
+            wire_held *next =
+                h->by_id.next == &wait->sets ? NULL : WIRE_OF(h->by_id.next, wire_held, by_id);
+            unlink_held(h); /* with the last one goes wait */
             w->held->n_sets--;
             WIRE_COUNT(w->s, sets_late, 1);
             wire_data_set(w, t, h->body, h->len, 0);
             free(h);
+            h = next;
         }
     }
 }

@@ -8,13 +8,13 @@
  *     ... export_weir(&c) is the decoder, export_counters(&c) its totals, c.events[] all in detail
  *     export_done(&c);
  *
- * Script: white space separates; hex digits are octets; lengths are filled in at the closing brace.
+ * Script: white space separates; hex digits (lower case) are octets; lengths are filled in at '}'.
  *   I{...}  one IPFIX message      I seq=7 dom=2 time=100 len=20{...} other than the standard header
  *   N{...}  one NetFlow v9 packet  N count=3 up=1000 seq= dom= time={...}
  *   F5{...} one v1, v5 or v7 packet  F5 count=2 up= seq= dom= time= sampling=16484{...}
  *   S0100{...} a set, id in hex    S0100 len=3{...} with a wrong length
- *   X{...}  a datagram of raw octets, I{} and N{} inside it too
- *   B00ff*1000  octet 00ff (any hex run) 1000 times
+ *   X{...}  a datagram of raw octets; blocks may stand inside it, two messages say
+ *   B00ff*1000  the octets 00ff 1000 times
  *   port=N from=N (last octet of the address) udp tcp file   the sender from here on
  *   wait=N  N seconds pass         tick, finish               weir_decoder_tick, weir_decoder_finish
  * Standard: domain 1, time EXPORT_TIME, sequence 0, uptime 1000000 ms, from 192.0.2.1 port 4739 over UDP,
@@ -25,9 +25,9 @@
  *   record ID name=value ...   options ID name=value ...       scope fields are written (name)=value
  *   sampling SELECTOR rate RATE ORIGIN    fault TEXT (weir_fault_text)
  *   decoded|waiting|gave-up   rejected STATUS ("rejected EFORMAT")
- * Values: numbers, true/false, dotted IPv4, 0x octets (addresses, MAC, octets), "text", times as seconds.nnn,
- * lists as {semantic name=value,name=value | ...}; a value that does not fit its type is !0x octets, a broken
- * list ends in !STATUS. */
+ * Values: numbers, true/false, dotted IPv4, 0x octets (IPv6, MAC, octets), "text" (control characters as \x1b),
+ * times as seconds.nnn, lists as {semantic name=value,name=value | ...}; a value that does not fit its type is
+ * !0x octets, a broken list ends in !STATUS. */
 #ifndef TESTS_EXPORT_H
 #define TESTS_EXPORT_H
 
@@ -230,7 +230,10 @@ static inline void export_say_field(export_text *t, const weir_record *r, uint32
         export_say(t, "%u.%u.%u.%u", v.data[0], v.data[1], v.data[2], v.data[3]);
         break;
     case WEIR_KIND_TEXT:
-        export_say(t, "\"%.*s\"", (int)v.len, (const char *)v.data);
+        export_say(t, "\"");
+        for (uint32_t k = 0; k < v.len; k++)
+            export_say(t, v.data[k] < 0x20 ? "\\x%02x" : "%c", v.data[k]);
+        export_say(t, "\"");
         break;
     case WEIR_KIND_LIST:
         export_say_list(t, r, i);
@@ -478,11 +481,17 @@ static inline unsigned export_digit(char c)
     return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 32) - 'a') + 10;
 }
 
+/* Capital letters begin blocks. */
+static inline bool export_is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
 /* Hex digits at *at, appended. */
 static inline const char *export_parse_hex(const char *at, export_packet *p)
 {
-    while (isxdigit((unsigned char)at[0])) {
-        if (!isxdigit((unsigned char)at[1]))
+    while (export_is_hex(at[0])) {
+        if (!export_is_hex(at[1]))
             export_bad_script("odd number of hex digits", at);
         uint8_t b = (uint8_t)(export_digit(at[0]) << 4 | export_digit(at[1]));
         export_put(p, &b, 1);
@@ -499,7 +508,7 @@ static inline const char *export_parse_block(const char *at, export_packet *p)
     unsigned id = 0;
     export_head h;
     if (kind == 'S') {
-        if (strspn(at + 1, "0123456789abcdefABCDEF") != 4)
+        if (strspn(at + 1, "0123456789abcdef") != 4)
             export_bad_script("a set needs 4 hex digits", at);
         for (int i = 1; i <= 4; i++)
             id = id << 4 | export_digit(at[i]);
@@ -551,18 +560,19 @@ static inline const char *export_parse_block(const char *at, export_packet *p)
     while (*at != '}') {
         if (isspace((unsigned char)*at)) {
             at++;
-        } else if (*at == 'I' || *at == 'N' || *at == 'S' || *at == 'X' ||
-                   (*at == 'F' && strchr("157", at[1]) && !isxdigit((unsigned char)at[2]))) {
+        } else if (*at && strchr("INSXF", *at)) {
             at = export_parse_block(at, p);
-        } else if (*at == 'B' && strchr(at, '*') && strcspn(at, " \n}") > strcspn(at, "*")) {
+        } else if (*at == 'B') {
             export_packet run = {0};
             at = export_parse_hex(at + 1, &run);
             char *end;
+            if (*at != '*')
+                export_bad_script("B needs *COUNT", at);
             for (unsigned long n = strtoul(at + 1, &end, 0); n > 0; n--)
                 export_put(p, run.data, run.len);
             at = end;
             free(run.data);
-        } else if (isxdigit((unsigned char)*at)) {
+        } else if (export_is_hex(*at)) {
             at = export_parse_hex(at, p);
         } else {
             export_bad_script("neither hex digits nor a block", at);
@@ -595,6 +605,26 @@ static inline weir_decoder *export_weir(export_case *c)
 static inline const weir_counters *export_counters(export_case *c)
 {
     return weir_decoder_counters(export_weir(c));
+}
+
+/* A total by its name: a member of weir_counters, or "rejected." and "fault." before the reason's text. */
+static inline uint64_t export_counter(export_case *c, const char *name)
+{
+    const weir_counters *n = export_counters(c);
+#define X(member)                                                                                  \
+    if (strcmp(name, #member) == 0)                                                                \
+        return n->member;
+    WEIR_COUNTERS_MAP(X)
+#undef X
+    for (int i = 0; i < (int)WEIR_N_REJECT; i++)
+        if (strncmp(name, "rejected.", 9) == 0 &&
+            !strcmp(name + 9, weir_reject_text((weir_reject)i)))
+            return n->rejected[i];
+    for (int i = 0; i < (int)WEIR_N_FAULT; i++)
+        if (strncmp(name, "fault.", 6) == 0 && !strcmp(name + 6, weir_fault_text((weir_fault)i)))
+            return n->faults[i];
+    (void)fprintf(stderr, "export: no counter is called %s\n", name);
+    abort();
 }
 
 /* Feed one datagram, exactly as long as it is: a sanitizer sees every octet read beyond it. */
