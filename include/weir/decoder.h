@@ -94,39 +94,39 @@ typedef enum weir_fault {
  *   packets = decoded + waiting + expired + sum of rejected[]
  *   records = flows + options + records_rejected
  * A packet with several sets waits while one of them waits, and is expired when one of them had to be given up. */
-#define WEIR_COUNTERS_MAP(X)                                                                       \
-    X(packets)             /* fed to weir_decode (messages, where a datagram holds several) */     \
-    X(octets)              /* of those */                                                          \
-    X(decoded)             /* packets with all sets decoded or rejected */                         \
-    X(waiting)             /* packets with a set that waits for its template, now */               \
-    X(expired)             /* packets with a set whose template never came */                      \
-    X(records)             /* data records seen in decoded sets */                                 \
-    X(flows)               /* of those, delivered to .record */                                    \
-    X(options)             /* of those, delivered to .options */                                   \
-    X(records_rejected)    /* of those, cut short */                                               \
-    X(sets_waiting)        /* now */                                                               \
-    X(octets_waiting)      /* now */                                                               \
-    X(sets_late)           /* sets that waited and were decoded */                                 \
-    X(sets_expired)        /* sets that waited too long */                                         \
-    X(sets_overflowed)     /* sets given up because a waiting limit was reached */                 \
-    X(templates)           /* in force, now */                                                     \
-    X(templates_learnt)    /* first definitions */                                                 \
-    X(templates_changed)   /* different re-definitions */                                          \
-    X(templates_refreshed) /* identical re-definitions */                                          \
-    X(templates_expired)   /* forgotten after template_life_s or to make room */                   \
-    X(withdrawn)           /* templates withdrawn */                                               \
-    X(withdrawals_ignored) /* withdrawals over UDP or of templates nobody knows */                 \
-    X(conflicts)           /* one id, two definitions that alternate from different ports */       \
-    X(older_than_template) /* data exported before the definition that decoded it */               \
-    X(padding_ambiguous)   /* sets of records so short that padding looks like a record */         \
-    X(values_bad)          /* values that did not fit their type, among those weir looked at */    \
-    X(elements_unknown)    /* fields in learnt templates that no registry knows */                 \
-    X(sequence_lost)       /* units of the protocol: see weir_sequence_unit */                     \
-    X(sequence_duplicated)                                                                         \
-    X(sequence_out_of_order)                                                                       \
-    X(sequence_resets) /* restarts of the exporter and jumps too large to be loss */               \
-    X(sequence_unsure) /* gaps after data that could not be counted */                             \
-    X(restarts)        /* exporter's uptime went back: v9 templates are dropped */                 \
+#define WEIR_COUNTERS_MAP(X)                                                                        \
+    X(packets)             /* fed to weir_decode (messages, where a datagram holds several) */      \
+    X(octets)              /* of those */                                                           \
+    X(decoded)             /* packets with all sets decoded or rejected */                          \
+    X(waiting)             /* packets with a set that waits for its template, now */                \
+    X(expired)             /* packets with a set whose template never came */                       \
+    X(records)             /* data records seen in decoded sets */                                  \
+    X(flows)               /* of those, delivered to .record */                                     \
+    X(options)             /* of those, delivered to .options */                                    \
+    X(records_rejected)    /* of those, cut short */                                                \
+    X(sets_waiting)        /* now */                                                                \
+    X(octets_waiting)      /* now */                                                                \
+    X(sets_late)           /* sets that waited and were decoded */                                  \
+    X(sets_expired)        /* sets that waited too long */                                          \
+    X(sets_overflowed)     /* sets given up because a waiting limit was reached */                  \
+    X(templates)           /* in force, now */                                                      \
+    X(templates_learnt)    /* first definitions */                                                  \
+    X(templates_changed)   /* different re-definitions */                                           \
+    X(templates_refreshed) /* identical re-definitions */                                           \
+    X(templates_expired)   /* forgotten after template_life_s or to make room */                    \
+    X(withdrawn)           /* templates withdrawn */                                                \
+    X(withdrawals_ignored) /* withdrawals over UDP or of templates nobody knows */                  \
+    X(conflicts)           /* one id, two definitions that alternate from different ports */        \
+    X(older_than_template) /* data exported before the definition that was in force when it came */ \
+    X(padding_ambiguous)   /* sets of records so short that padding looks like a record */          \
+    X(values_bad)          /* values that did not fit their type, among those weir looked at */     \
+    X(elements_unknown)    /* fields in learnt templates that no registry knows */                  \
+    X(sequence_lost)       /* units of the protocol: see weir_sequence_unit */                      \
+    X(sequence_duplicated)                                                                          \
+    X(sequence_out_of_order)                                                                        \
+    X(sequence_resets) /* restarts of the exporter and jumps too large to be loss */                \
+    X(sequence_unsure) /* gaps after data that could not be counted */                              \
+    X(restarts)        /* exporter's uptime went back: v9 templates are dropped */                  \
     X(quirky)          /* packets read with a quirk */
 
 typedef struct weir_counters {

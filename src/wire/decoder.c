@@ -183,7 +183,7 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
                      .len = pub->min_len,
                      .stream = w->s};
     uint64_t n = 0;
-    if (pub->id != 0 && t->export_s != w->p->export_s &&
+    if (pub->id != 0 && !w->p->late && t->export_s != w->p->export_s &&
         (int32_t)(w->p->export_s - t->export_s) < 0)
         WIRE_COUNT(w->s, older_than_template, 1);
     if (!pub->variable) {

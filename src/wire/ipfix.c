@@ -51,7 +51,8 @@ static weir_status check_templates(const uint8_t *data, base_rd r, bool options,
     return WEIR_OK;
 }
 
-weir_status wire_ipfix_check(const uint8_t *data, size_t len, bool skip_bad_templates, weir_err *err)
+weir_status wire_ipfix_check(const uint8_t *data, size_t len, bool skip_bad_templates,
+                             weir_err *err)
 {
     size_t claimed = (size_t)weir_be(data + 2, 2);
     if (claimed != len || claimed < WIRE_IPFIX_HEADER)
@@ -98,8 +99,11 @@ static void templates(wire_pass *w, const uint8_t *data, base_rd r, bool options
             continue;
         }
         wire_spec *specs = n <= w->d->opt.max_fields ? wire_specs(w->d, n) : NULL;
-        if (!read_specs(&r, specs, n)) { /* only with WEIR_QUIRK_SKIP_BAD_TEMPLATES: wire_ipfix_check stops it else */
-            wire_fault(w, WEIR_FAULT_TEMPLATE, at, "%s %u: its %u fields run past the end of the set", what, id, n);
+        if (!read_specs(
+                &r, specs,
+                n)) { /* only with WEIR_QUIRK_SKIP_BAD_TEMPLATES: wire_ipfix_check stops it else */
+            wire_fault(w, WEIR_FAULT_TEMPLATE, at,
+                       "%s %u: its %u fields run past the end of the set", what, id, n);
             return;
         }
         if (!specs)

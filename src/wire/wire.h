@@ -310,7 +310,8 @@ static inline bool wire_padding(const base_rd *r, const uint8_t *content_end)
 
 /* netflow9.c, ipfix.c */
 void wire_netflow9(wire_pass *w, const uint8_t *data, size_t len);
-weir_status wire_ipfix_check(const uint8_t *data, size_t len, bool skip_bad_templates, weir_err *err);
+weir_status wire_ipfix_check(const uint8_t *data, size_t len, bool skip_bad_templates,
+                             weir_err *err);
 void wire_ipfix(wire_pass *w, const uint8_t *data, size_t len);
 
 /* template.c */

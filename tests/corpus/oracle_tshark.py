@@ -47,8 +47,9 @@ def same_value(field, name, show):
         return corpus.same_address(field.value, show)
     if field.kind == "time":
         ns = time_ns(show)
-        if ns is not None and "Microseconds" in field.name:  # RFC 7011 section 6.1.9: not finer than a microsecond
-            return abs(ns - field.value) < 1000
+        if ns is not None and "Microseconds" in field.name:
+            # RFC 7011 section 6.1.9: the lower 11 bits, 477 ns, are not looked at; whole microseconds are what is left.
+            return 0 <= ns - field.value < 1000 + 477
         return None if ns is None else ns == field.value
     if field.kind in ("text", "mac"):
         return show in (field.value, field.hex)  # octets where tshark does not know the type

@@ -474,7 +474,7 @@ class Memory(unittest.TestCase):
             self.assertEqual(text.count("\n"), 60002)
             stamps = [line[:19] for line in text.splitlines()[2:]]
             self.assertEqual(stamps, sorted(stamps))
-            if wide < 40 * 1024:  # sanitizers need more by themselves
+            if b"__asan_init" not in Path(WEIR).read_bytes():  # which keeps freed memory
                 self.assertLess(tight + 6 * 1024, wide)
 
     def test_waiting_flows_are_bounded(self):
