@@ -4,8 +4,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    const weir_decoder_options options = {.max_list_items = 500, .max_waiting_octets = 100000};
-    weir_decoder *d = weir_decoder_new(&options, NULL);
+    weir_decoder *d = weir_decoder_new(&fuzz_small, NULL);
     weir_endpoint from = {.family = 4, .port = 2055, .addr = {192, 0, 2, 1}};
     fuzz_seen seen = {0};
     uint8_t packet[65535] = {0, 10};
@@ -22,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         data += n;
         len -= n;
     }
-    fuzz_round_trip(d, &options);
+    fuzz_round_trip(d, &fuzz_small);
     weir_decoder_finish(d, &fuzz_handlers, &seen);
     fuzz_law(d, &seen);
     weir_decoder_free(d);

@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     fuzz_seen seen = {0};
     if (len == 0 || len > 65535)
         return 0;
-    weir_decoder *d = weir_decoder_new(NULL, NULL);
+    weir_decoder *d = weir_decoder_new(&fuzz_small, NULL);
     uint8_t *packet = malloc(len + 1);
     if (!packet)
         abort();
@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     memcpy(packet + 2, data + 1, len - 1);
     for (int i = 0; i < 3; i++) /* the same again: duplicates and a reset */
         fuzz_feed(d, &from, FUZZ_TIME_NS + i * INT64_C(1000000000), packet, len + 1, &seen);
-    fuzz_round_trip(d, NULL);
+    fuzz_round_trip(d, &fuzz_small);
     free(packet);
     weir_decoder_free(d);
     return 0;

@@ -18,14 +18,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     uint64_t h = base_hash(octets, len + 8, 0);
     for (size_t i = 0; i < 8; i++)
         octets[len + 8 + i] = (uint8_t)(h >> (56 - 8 * i));
-    weir_decoder *d = weir_decoder_new(NULL, NULL);
+    weir_decoder *d = weir_decoder_new(&fuzz_small, NULL);
     weir_endpoint from = {.family = 4, .port = 1000, .addr = {192, 0, 2, 1}};
     fuzz_seen seen = {0};
     weir_err err;
     weir_status status = weir_decoder_load(d, octets, len + 16, &err);
     FUZZ_CHECK(status == WEIR_OK || status == WEIR_EFORMAT);
     fuzz_law(d, &seen);
-    fuzz_round_trip(d, NULL);
+    fuzz_round_trip(d, &fuzz_small);
     fuzz_feed(d, &from, FUZZ_TIME_NS, probe, sizeof probe, &seen);
     weir_decoder_tick(d, FUZZ_TIME_NS + INT64_C(5000000000000), &fuzz_handlers, &seen);
     fuzz_law(d, &seen);

@@ -12,8 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     const weir_decoder_options options = {
         .scope = data[0] & 1 ? WEIR_SCOPE_PORT : WEIR_SCOPE_ADDRESS,
-        .max_exporters = data[0] & 2 ? 2 : 0,
-        .max_streams = data[0] & 4 ? 3 : 0,
+        .max_exporters = data[0] & 2 ? 2 : 8,
+        .max_streams = data[0] & 4 ? 3 : 64,
         .max_exporter_streams = data[0] & 8 ? 2 : 0,
         .max_templates = data[0] & 16 ? 3 : 0,
         .max_fields = data[0] & 32 ? 5 : 0,

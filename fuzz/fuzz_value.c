@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         n++;
     }
     for (int version = 9; version <= 10; version++) {
-        weir_decoder *d = weir_decoder_new(NULL, NULL);
+        weir_decoder *d = weir_decoder_new(&fuzz_small, NULL);
         weir_endpoint from = {.family = 4, .addr = {192, 0, 2, 1}};
         fuzz_seen seen = {0};
         size_t at = version == 9 ? 20 : 16, spec_octets = version == 9 ? n * 4 : n_specs;
@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         /* What was laid out as a record is found as one, unless it is no record at all. */
         FUZZ_CHECK(seen.records >= 1 || n_values == 0 || weir_decoder_counters(d)->templates == 0 ||
                    weir_decoder_counters(d)->records_rejected == 0);
-        fuzz_round_trip(d, NULL);
+        fuzz_round_trip(d, &fuzz_small);
         weir_decoder_free(d);
     }
     return 0;

@@ -33,7 +33,7 @@ static const struct analyze_args defaults = {
     .slack_ns = 1000000000,
     .dns_timeout_ns = 2000000000,
     .memory = 256U << 20,
-    .max_line = 64U << 20,
+    .max_line = 96U << 20, /* our collector ends lines soon after 64 MiB */
 };
 
 #define AT(field) offsetof(struct analyze_args, field)
@@ -51,7 +51,7 @@ static const struct opt analyze_opts[] = {
     {"dns-timeout", 0, OPT_SPAN, AT(dns_timeout_ns), "TIME", "longest wait for one name; default 2s"},
     {"dns-server", 0, OPT_STR, AT(dns_server), "ADDRESS[:PORT]", "ask this name server instead of the system's"},
     {"memory", 0, OPT_SIZE, AT(memory), "SIZE", "memory for flows; more goes to a temporary file in TMPDIR; default 256M"},
-    {"max-line", 0, OPT_SIZE, AT(max_line), "SIZE", "longest line that is read; default 64M"},
+    {"max-line", 0, OPT_SIZE, AT(max_line), "SIZE", "longest line that is read; default 96M"},
     {0},
 };
 /* clang-format on */
@@ -84,7 +84,10 @@ static void malformed(struct analysis *a, const struct line *line, const char *w
 
 static bool is_blank(const struct line *line)
 {
-    return strspn(line->text, " \t\r") >= line->len; /* the newline behind it ends the span */
+    size_t n = 0; /* no strspn: the text ends with its length, not with a NUL */
+    while (n < line->len && memchr(" \t\r", line->text[n], 3))
+        n++;
+    return n == line->len;
 }
 
 /* On a terminal, how far a long run is; told once a second. */

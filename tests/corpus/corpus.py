@@ -108,7 +108,7 @@ def dump(*args):
     return Dump(json.loads(line) for line in p.stdout.splitlines())
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=None)
 def decode(case, *options):
     """The dump of a case by its name; templates belong to address and port, as in tshark."""
     c = next(c for c in cases() if c["case"] == case)
