@@ -54,7 +54,7 @@ typedef struct weir_decoder_options {
     uint32_t template_life_s;    /* UDP templates not repeated this long are forgotten; 0: never */
     uint32_t idle_s;         /* at a limit, streams idle this long make room for new ones; 600 */
     uint32_t max_depth;      /* lists within lists; 8 */
-    uint32_t max_list_items; /* list items one record may give; 65536 */
+    uint32_t max_list_items; /* list items one field of a record may give; 65536 */
 } weir_decoder_options;
 
 /* Why a packet was rejected as a whole. One list makes the enum and its texts. */

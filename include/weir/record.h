@@ -248,8 +248,8 @@ typedef struct weir_list {
 WEIR_API weir_status weir_list_open(const weir_record *r, uint32_t i, weir_list *list);
 
 /* The next item in list->item. WEIR_OK; WEIR_END; WEIR_ETRUNC, WEIR_EFORMAT broken here; WEIR_ENOTFOUND the
- * block's template is unknown (the next call goes on behind it); WEIR_ELIMIT the record has given more list
- * items than the decoder's max_list_items. */
+ * block's template is unknown (the next call goes on behind it); WEIR_ELIMIT this field of the
+ * record has given max_list_items items, those of lists within it included. */
 WEIR_API weir_status weir_list_next(weir_list *list);
 WEIR_API void weir_list_close(weir_list *list);
 

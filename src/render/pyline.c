@@ -52,6 +52,8 @@ struct pyline {
     struct held *oldest, *newest;
     size_t held;
     uint64_t split, lost;
+    double last_ts; /* key of the last line begun, and the arrival it stands for */
+    int64_t last_ns;
 };
 
 /* How a value is written. */
@@ -513,12 +515,26 @@ static bool add_record(pyline *y, base_buf *b, const weir_record *r)
     return !b->failed;
 }
 
+/* The key of a packet's line: the double nearest to its arrival (one rounding: x86 long double holds all 64 bits).
+ * Readers hold lines in a dict by this key, Python's analyser among them, and would keep only the last of several
+ * packets of one moment; so each of those is put off by the smallest step a double has, a quarter of a microsecond. */
+static double key_of(pyline *y, const weir_packet *p)
+{
+    double ts = (double)((long double)p->received_ns / 1e9L);
+    if (p->received_ns < y->last_ns)
+        return ts; /* overtaken, or the rest of a packet that has waited */
+    if (ts <= y->last_ts && y->last_ns != 0)
+        ts = nextafter(y->last_ts, INFINITY);
+    y->last_ts = ts;
+    y->last_ns = p->received_ns;
+    return ts;
+}
+
 /* {"<ts>": {"client": [...], "header": {...}, "flows": [ */
-static void add_start(base_buf *b, const weir_packet *p)
+static void add_start(pyline *y, base_buf *b, const weir_packet *p)
 {
     char text[BASE_IPV6_TEXT];
-    /* One rounding, to the double nearest to the arrival: x86 long double holds all 64 bits. */
-    double ts = (double)((long double)p->received_ns / 1e9L);
+    double ts = key_of(y, p);
     ADD(b, "{\"");
     add_double(b, ts);
     ADD(b, "\": {\"client\": [\"");
@@ -683,7 +699,7 @@ static void on_begin(void *user, const weir_packet *p)
         o->flows = o->held->flows;
     } else {
         base_buf_reset(&o->own);
-        add_start(&o->own, p);
+        add_start(y, &o->own, p);
     }
 }
 
@@ -703,7 +719,7 @@ static void on_record(void *user, const weir_record *r)
     if (b->len > MAX_LINE) {
         y->split++;
         write_line(y, b, o->flows);
-        add_start(b, r->packet);
+        add_start(y, b, r->packet);
         o->flows = 0;
     }
     if (o->flows)

@@ -116,6 +116,24 @@ static void test_expired_packet_is_written_with_what_there_is(void **unused)
     stop(&w);
 }
 
+/* Whoever reads the lines into a dict, as Python's analyser does, must not lose packets of one moment. */
+static void test_packets_of_one_moment_have_keys_of_their_own(void **unused)
+{
+    (void)unused;
+    struct world w;
+    start(&w, NULL, 1 << 20);
+    feed(&w, 1700000000, TEMPLATE_256);
+    feed(&w, 1700000000, TEMPLATE_256);
+    feed(&w, 1700000000, TEMPLATE_256);
+    feed(&w, 1699999999, TEMPLATE_256);
+    feed(&w, 1700000001, TEMPLATE_256);
+    lines_are(&w, HEAD("1700000000.0") PACKET("28", "2") TAIL HEAD("1700000000.0000002")
+                      PACKET("28", "2") TAIL HEAD("1700000000.0000005") PACKET("28", "2")
+                          TAIL HEAD("1699999999.0") PACKET("28", "2") TAIL HEAD("1700000001.0")
+                              PACKET("28", "2") TAIL);
+    stop(&w);
+}
+
 static void test_held_beyond_the_limit_is_split(void **unused)
 {
     (void)unused;
@@ -192,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_waiting_packet_is_one_line),
         cmocka_unit_test(test_expired_packet_is_written_with_what_there_is),
+        cmocka_unit_test(test_packets_of_one_moment_have_keys_of_their_own),
         cmocka_unit_test(test_held_beyond_the_limit_is_split),
         cmocka_unit_test(test_packet_given_up_while_another_is_decoded),
         cmocka_unit_test(test_rejected_packet_is_no_line),
