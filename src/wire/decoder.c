@@ -683,7 +683,9 @@ weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t
                               .not_sent_packets = s->said[WIRE_SAID_NOT_SENT_PACKETS],
                               .not_sent_octets = s->said[WIRE_SAID_NOT_SENT_OCTETS],
                               .handle = s};
-    if (sampling)
+    if (e->rate > 0)
+        out->sampling = (weir_sampling){.rate = e->rate, .origin = WEIR_ORIGIN_CONFIGURED};
+    else if (sampling)
         out->sampling = *sampling;
     return WEIR_OK;
 }
