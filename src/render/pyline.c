@@ -524,7 +524,7 @@ static double key_of(pyline *y, const weir_packet *p)
     if (p->received_ns < y->last_ns)
         return ts; /* overtaken, or the rest of a packet that has waited */
     if (ts <= y->last_ts && y->last_ns != 0)
-        ts = nextafter(y->last_ts, INFINITY);
+        ts = nextafter(y->last_ts, HUGE_VAL);
     y->last_ts = ts;
     y->last_ns = p->received_ns;
     return ts;
