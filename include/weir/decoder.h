@@ -166,7 +166,8 @@ typedef struct weir_handlers {
     void (*record)(void *user, const weir_record *r);
     void (*options)(void *user, const weir_record *r);
     /* When weir_decoder_tick finds that a template has expired, no packet says so: p then has id 0 and tells
-     * the exporter, version and domain alone. */
+     * the exporter, version and domain alone. Templates that go with their whole stream (to make room) or with
+     * a v9 exporter's restart go without a call. */
     void (*tmpl)(void *user, const weir_packet *p, const weir_template *t,
                  weir_template_event event);
     /* A rate that was not known before, or another one than before: applies to the domain's records,
@@ -187,7 +188,8 @@ WEIR_API void weir_decoder_free(weir_decoder *d);
  *   data[len]    borrowed during the call; what has to wait is copied
  *   on, user     handlers, may be NULL to only learn and count
  * WEIR_OK also when parts were skipped (see .fault and the counters); WEIR_EVERSION, WEIR_ETRUNC,
- * WEIR_EFORMAT, WEIR_ELIMIT, WEIR_ENOMEM: rejected as a whole, nothing learnt from it. */
+ * WEIR_EFORMAT, WEIR_ELIMIT, WEIR_ENOMEM: rejected as a whole, nothing learnt from it. A datagram made of whole
+ * IPFIX messages is decoded message by message, each a packet of its own; the status is the last bad one's. */
 WEIR_API weir_status weir_decode(weir_decoder *d, const weir_endpoint *from, int64_t received_ns,
                                  const uint8_t *data, size_t len, const weir_handlers *on,
                                  void *user, weir_err *err);
@@ -201,7 +203,7 @@ WEIR_API void weir_decoder_tick(weir_decoder *d, int64_t now_ns, const weir_hand
 WEIR_API void weir_decoder_finish(weir_decoder *d, const weir_handlers *on, void *user);
 
 /* Settings of one exporter, by address (port is ignored); they may come before its first packet.
- * WEIR_ELIMIT: max_exporters reached. */
+ * rate 0: no longer set. WEIR_ELIMIT: no room (max_exporters, max_state_octets); WEIR_ENOMEM. */
 WEIR_API weir_status weir_decoder_set_scope(weir_decoder *d, const weir_endpoint *exporter,
                                             weir_scope scope);
 WEIR_API weir_status weir_decoder_set_sampling(weir_decoder *d, const weir_endpoint *exporter,
@@ -242,7 +244,7 @@ typedef struct weir_stream_info {
     const void *handle; /* for weir_template_next */
 } weir_stream_info;
 
-/* Iterate: *cursor = 0 first; WEIR_END after the last. Not across a weir_decode. */
+/* Iterate: *cursor = 0 first; WEIR_END (weir_template_next: NULL) after the last. Not across a weir_decode. */
 WEIR_API weir_status weir_exporter_next(const weir_decoder *d, size_t *cursor,
                                         weir_exporter_info *out);
 WEIR_API weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t *cursor,

@@ -236,14 +236,13 @@ typedef struct weir_list {
     char unknown_name[24];
     const uint8_t *at, *end, *block_end;
     uint16_t item_len;
-    uint32_t left;
     weir_field *scratch;
     uint32_t n_scratch;
 } weir_list;
 
 /* Start on field i of r. WEIR_OK; WEIR_ETYPE not a list; WEIR_ETRUNC or WEIR_EFORMAT broken at its head;
- * WEIR_ELIMIT nested deeper than the decoder's max_depth; WEIR_ENOTFOUND (from weir_list_next too) an inner
- * template that nobody has sent: the list's octets are still there as the field's value.
+ * WEIR_ELIMIT nested deeper than the decoder's max_depth; from weir_list_next too: WEIR_ENOMEM, and WEIR_ENOTFOUND
+ * an inner template that nobody has sent: the list's octets are still there as the field's value.
  * Close every list that was opened with WEIR_OK. */
 WEIR_API weir_status weir_list_open(const weir_record *r, uint32_t i, weir_list *list);
 

@@ -410,39 +410,6 @@ void duration_text(base_buf *b, int64_t ms)
 void address_text(base_buf *b, const uint8_t addr[16], uint8_t family)
 {
     char text[BASE_IPV6_TEXT];
-    if (family == 4) {
-        base_buf_add(b, text, base_ipv4_text(text, addr));
-        return;
-    }
-    unsigned g[8];
-    int best = -1, best_len = 1; /* a single group of zeroes is not worth "::" */
-    for (int i = 0; i < 8; i++)
-        g[i] = (unsigned)(addr[2 * i] << 8 | addr[2 * i + 1]);
-    for (int i = 0, len; i < 8; i += len ? len : 1) {
-        for (len = 0; i + len < 8 && g[i + len] == 0;)
-            len++;
-        if (len > best_len) {
-            best = i;
-            best_len = len;
-        }
-    }
-    char *out = text;
-    for (int i = 0; i < 8; i++) {
-        if (i == best) {
-            *out++ = ':';
-            *out++ = ':';
-            i += best_len - 1;
-            continue;
-        }
-        if (i && out[-1] != ':')
-            *out++ = ':';
-        static const char hex[] = "0123456789abcdef";
-        for (int shift = g[i] > 0xfff  ? 12
-                         : g[i] > 0xff ? 8
-                         : g[i] > 0xf  ? 4
-                                       : 0;
-             shift >= 0; shift -= 4)
-            *out++ = hex[g[i] >> shift & 15];
-    }
-    base_buf_add(b, text, (size_t)(out - text));
+    base_buf_add(b, text,
+                 family == 4 ? base_ipv4_text(text, addr) : base_ipv6_groups_text(text, addr));
 }

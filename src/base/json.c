@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <math.h>
 #include <string.h>
 
 static inline bool continues(uint8_t c)
@@ -33,6 +34,21 @@ size_t base_utf8_len(const uint8_t *p, size_t left)
     if (p[0] == 0xf4 && p[1] > 0x8f) /* above U+10FFFF */
         return 0;
     return 4;
+}
+
+bool base_utf8_ok(const uint8_t *p, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        if (p[i] < 0x80) {
+            i++;
+            continue;
+        }
+        size_t n = base_utf8_len(p + i, len - i);
+        if (n == 0)
+            return false;
+        i += n;
+    }
+    return true;
 }
 
 /* Octets at p that can stand in a JSON string as they are. */
@@ -125,4 +141,28 @@ void base_json_string(base_buf *b, const void *p, size_t len, bool ascii)
         len -= n;
     }
     base_buf_char(b, '"');
+}
+
+void base_json_hex(base_buf *b, const uint8_t *p, size_t len)
+{
+    char *at = base_buf_room(b, 2 * len + 2);
+    if (!at)
+        return;
+    *at = '"';
+    base_hex_text(at + 1, p, len);
+    at[2 * len + 1] = '"';
+    b->len += 2 * len + 2;
+}
+
+void base_json_f64(base_buf *b, double v)
+{
+    if (isnan(v)) {
+        base_buf_str(b, "\"NaN\"");
+    } else if (isinf(v)) {
+        base_buf_str(b, v > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+    } else {
+        char *at = base_buf_room(b, BASE_F64_TEXT);
+        if (at)
+            b->len += base_f64_text(at, v);
+    }
 }

@@ -18,6 +18,18 @@ enum log_level log_most(void)
     return log_limit;
 }
 
+/* File names and what others sent may hold escape sequences or new lines; a terminal must not obey them, and one
+ * message stays one line. C1 controls, U+0080 to U+009F, are two octets in UTF-8. */
+static void defuse(char *line)
+{
+    for (unsigned char *p = (unsigned char *)line; *p; p++) {
+        if (*p < ' ' || *p == 0x7f)
+            *p = '?';
+        else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+            p[0] = p[1] = '?';
+    }
+}
+
 /* One fprintf a line, so that lines of several threads do not mix. */
 __attribute__((format(printf, 3, 0))) static void say(enum log_level level, const char *tag,
                                                       const char *fmt, va_list ap)
@@ -26,6 +38,7 @@ __attribute__((format(printf, 3, 0))) static void say(enum log_level level, cons
         return;
     char line[1024];
     (void)vsnprintf(line, sizeof line, fmt, ap);
+    defuse(line);
     (void)fprintf(stderr, "%s: %s%s\n", log_program, tag, line);
 }
 

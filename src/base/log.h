@@ -1,5 +1,5 @@
-/* log -- words for people on stderr: one line each, time first when stderr is not a terminal's journal. Only
- * collect, ship, serve and cli log; the library never does. */
+/* log -- words for people on stderr: one line each, control characters shown as '?'. Only collect, ship, serve and
+ * cli log; the library never does. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

@@ -39,7 +39,15 @@ size_t base_time_text(char *out, int64_t ns, unsigned digits);
  * characters are escaped. ascii: everything above U+007E as \uXXXX, as Python's json.dumps writes it. */
 void base_json_string(base_buf *b, const void *p, size_t len, bool ascii);
 
+/* p[len] as lower-case hex digits in quotes. */
+void base_json_hex(base_buf *b, const uint8_t *p, size_t len);
+/* A number as base_f64_text writes it; NaN and infinities, which JSON has not, as the strings "NaN", "Infinity" and
+ * "-Infinity". */
+void base_json_f64(base_buf *b, double v);
+
 /* Length of the well-formed UTF-8 sequence at p (1 to 4), 0: ill-formed (overlong, surrogate, cut short). */
 size_t base_utf8_len(const uint8_t *p, size_t left);
+/* Whether all of p[len] is well-formed UTF-8. */
+bool base_utf8_ok(const uint8_t *p, size_t len);
 
 #endif

@@ -25,6 +25,7 @@ struct collect_args {
 enum { DEFAULT_PORT = 2055, PORT_UNSET = 65536 };
 #define MIB (UINT64_C(1) << 20)
 #define SECOND UINT64_C(1000000000)
+#define DAY (86400 * SECOND)
 
 static const struct collect_args collect_defaults = {
     .port = PORT_UNSET,
@@ -244,6 +245,8 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
         return opt_usage(&cmd_collect, "--compress: 0 to 9");
     if (a->flush < SECOND / 1000 || a->flush > 3600 * SECOND)
         return opt_usage(&cmd_collect, "--flush: 1ms to 1h");
+    if (a->stats_interval > 366 * DAY)
+        return opt_usage(&cmd_collect, "--stats-interval: at most 366d, 0 for never");
     if (!a->waiting_time)
         return opt_usage(&cmd_collect, "--waiting-time: 1s or more");
     if ((r = add_addresses(m, a)) || (r = add_exporters(m, a)) || (r = add_files(m, a)) ||

@@ -116,17 +116,20 @@ static void progress_clear(struct run *run)
 
 /* --- handlers --- */
 
+/* what: the kind of the fault, NULL where the message says it all. */
 static void say_fault(struct run *run, const weir_packet *p, const char *what, const weir_err *err)
 {
+    const char *colon = what ? ": " : "";
+    what = what ? what : "";
     progress_clear(run);
     run->failed = true;
     if (p && p->late)
         log_error("%s: packet %" PRIu64 " at offset %" PRIu64
-                  ": in data of an earlier packet that had waited for its template: %s: %s",
-                  run->name, run->number, run->offset, what, err ? err->msg : "");
+                  ": in data of an earlier packet that had waited for its template: %s%s%s",
+                  run->name, run->number, run->offset, what, colon, err ? err->msg : "");
     else
-        log_error("%s: packet %" PRIu64 " at offset %" PRIu64 ": octet %" PRIu64 ": %s: %s",
-                  run->name, run->number, run->offset, err ? err->at : 0, what,
+        log_error("%s: packet %" PRIu64 " at offset %" PRIu64 ": octet %" PRIu64 ": %s%s%s",
+                  run->name, run->number, run->offset, err ? err->at : 0, what, colon,
                   err ? err->msg : "");
 }
 
@@ -443,6 +446,7 @@ static void read_capture(struct run *run, capture *c, struct session *shared)
 {
     struct session own = {0};
     weir_err err;
+    bool had_errors = false;
     while (!run->closed) {
         struct capture_packet p;
         weir_status status = capture_next(c, &p, &err);
@@ -451,7 +455,7 @@ static void read_capture(struct run *run, capture *c, struct session *shared)
         if (status != WEIR_OK) {
             progress_clear(run);
             log_error("%s", err.msg);
-            run->failed = true;
+            run->failed = had_errors = true;
             continue;
         }
         struct session *s = shared;
@@ -465,8 +469,16 @@ static void read_capture(struct run *run, capture *c, struct session *shared)
         run->packets++;
         status = weir_decode(s->decoder, &p.from, p.received_ns, p.data, p.len, s->on, s, &err);
         if (status != WEIR_OK)
-            say_fault(run, NULL, weir_status_text(status), &err);
+            say_fault(run, NULL, err.msg[0] ? NULL : weir_status_text(status), &err);
         progress(run);
+    }
+    const struct capture_counters *n = capture_counters(c);
+    if (n->packets == 0 && !had_errors && !run->closed) {
+        progress_clear(run);
+        log_warning("%s: no export packet in %" PRIu64 " frame%s%s", run->name, n->frames,
+                    n->frames == 1 ? "" : "s",
+                    run->args->port ? " (without --port all UDP is looked at)"
+                                    : " (--port names an unusual port)");
     }
     if (own.decoder)
         session_finish(&own);

@@ -4,6 +4,23 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* What a file is that was taken for a payload only because nothing else fits, NULL: unknown. Every payload begins
+ * with a zero octet, so none of these can be one. */
+static const char *mistaken(const uint8_t *data, size_t n)
+{
+    if (n >= 4 && memcmp(data,
+                         "\xfd"
+                         "7zX",
+                         4) == 0)
+        return "xz compression is not read here (xz -dc it into standard input)";
+    if (n >= 4 && memcmp(data, "\x28\xb5\x2f\xfd", 4) == 0)
+        return "zstd compression is not read here (zstd -dc it into standard input)";
+    if (data[0] == '{')
+        return "JSON, not packets ('weir analyze' reads the files of a collector)";
+    return NULL;
+}
 
 weir_status capture_raw_next(capture *c, struct capture_packet *p, weir_err *err)
 {
@@ -13,11 +30,14 @@ weir_status capture_raw_next(capture *c, struct capture_packet *p, weir_err *err
     WEIR_TRY(source_status(c->src, err));
     if (n == 0)
         return weir_err_set(err, WEIR_ETRUNC, 0, "%s: the file is empty", source_name(c->src));
+    const char *what = c->guessed ? mistaken(data, n) : NULL;
+    if (what)
+        return weir_err_set(err, WEIR_EFORMAT, 0, "%s: %s", source_name(c->src), what);
     if (n > CAPTURE_PAYLOAD_MAX)
         return weir_err_set(err, WEIR_EFORMAT, CAPTURE_PAYLOAD_MAX,
-                            "%s: more than %d octets, the most one payload can have (%s)",
-                            source_name(c->src), CAPTURE_PAYLOAD_MAX,
-                            c->guessed ? "not pcap, pcapng, IPFIX or hex text either"
+                            "%s: more than the %d octets of one payload (%s)", source_name(c->src),
+                            CAPTURE_PAYLOAD_MAX,
+                            c->guessed ? "nor is it pcap, pcapng, IPFIX or hex"
                                        : "give a file for each payload");
     c->n.frames++;
     p->data = data;

@@ -232,7 +232,8 @@ static void decode(struct collector *c, const struct pktq_item *p)
     weir_err err = {0};
     void *user;
     const weir_handlers *on = handlers(c, &user);
-    if (!c->live && p->received_ns - c->ticked_ns >= BELL_S) { /* a capture brings its own clock */
+    /* A capture brings its own clock, which may say anything: no difference that could overflow. */
+    if (!c->live && p->received_ns / BELL_S > c->ticked_ns / BELL_S) {
         weir_decoder_tick(c->decoder, p->received_ns, on, user);
         c->ticked_ns = p->received_ns;
     }

@@ -406,10 +406,13 @@ weir_status output_write(output *o, const char *text, size_t len, size_t *done, 
     /* The end now, not as it was remembered: somebody may have emptied the file (copy and truncate). */
     struct stat st;
     size_t written = 0;
-    if (fstat(o->fd, &st) != 0 || (o->torn && ftruncate(o->fd, o->torn_at) != 0))
+    if (fstat(o->fd, &st) != 0)
         return weir_err_set(err, WEIR_EIO, 0, "cannot write %s: %s", o->path, strerror(errno));
-    if (o->torn)
+    if (o->torn && st.st_size > o->torn_at) {
+        if (ftruncate(o->fd, o->torn_at) != 0)
+            return weir_err_set(err, WEIR_EIO, 0, "cannot write %s: %s", o->path, strerror(errno));
         st.st_size = o->torn_at;
+    }
     o->torn = false;
     weir_status s = write_all(o, o->member.data, o->member.len, &written, err);
     if (s != WEIR_OK) {

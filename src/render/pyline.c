@@ -12,7 +12,6 @@
 enum {
     LAST_IANA = 491,   /* the highest element that netflow 0.12.2 knows */
     MAX_DECIMAL = 255, /* octets of an integer written in decimal; a longer one becomes hex text */
-    MAX_LINE = 64 << 20, /* octets of one line; what comes behind becomes a line of its own */
     MAX_SPARE = 1 << 20, /* a larger buffer is given back after its line */
     MAX_OPEN = 4, /* packets between their begin and end: one, and those given up meanwhile */
     MIN_BUCKETS = 64
@@ -188,22 +187,11 @@ static const char *key_name(const weir_field *f, uint8_t *kind_out)
 
 #define ADD(b, literal) base_buf_add(b, literal, sizeof(literal) - 1)
 
-static void add_hex(base_buf *b, const uint8_t *p, size_t len)
-{
-    char *at = base_buf_room(b, 2 * len + 2);
-    if (!at)
-        return;
-    *at = '"';
-    base_hex_text(at + 1, p, len);
-    at[2 * len + 1] = '"';
-    b->len += 2 * len + 2;
-}
-
 /* A big-endian integer of more than 8 octets, by division of 32-bit limbs: quadratic, hence MAX_DECIMAL. */
 static void add_long_integer(base_buf *b, const uint8_t *p, size_t len)
 {
     if (len > MAX_DECIMAL) {
-        add_hex(b, p, len);
+        base_json_hex(b, p, len);
         return;
     }
     while (len && !*p) {
@@ -269,34 +257,18 @@ static void add_signed(base_buf *b, const uint8_t *p, size_t len)
         b->len += base_s64_text(at, (int64_t)(weir_be(p, len) << shift) >> shift);
 }
 
-static void add_double(base_buf *b, double v)
-{
-    if (isnan(v)) {
-        ADD(b, "\"NaN\"");
-    } else if (isinf(v)) {
-        if (v > 0)
-            ADD(b, "\"Infinity\"");
-        else
-            ADD(b, "\"-Infinity\"");
-    } else {
-        char *at = base_buf_room(b, BASE_F64_TEXT);
-        if (at)
-            b->len += base_f64_text(at, v);
-    }
-}
-
 static void add_float(base_buf *b, const uint8_t *p, size_t len)
 {
     uint64_t bits = weir_be(p, len);
     if (len == 8) {
         double v;
         memcpy(&v, &bits, sizeof v);
-        add_double(b, v);
+        base_json_f64(b, v);
     } else if (len == 4) {
         uint32_t bits32 = (uint32_t)bits;
         float v;
         memcpy(&v, &bits32, sizeof v);
-        add_double(b, (double)v);
+        base_json_f64(b, (double)v);
     } else {
         add_integer(b, p, len);
     }
@@ -306,7 +278,7 @@ static void add_float(base_buf *b, const uint8_t *p, size_t len)
 static void add_address(base_buf *b, const uint8_t *p, size_t len)
 {
     if (len != 16 && len != 4 && len != 2 && len != 1) {
-        add_hex(b, p, len);
+        base_json_hex(b, p, len);
         return;
     }
     char *at = base_buf_room(b, BASE_IPV6_TEXT + 2);
@@ -357,15 +329,10 @@ static void add_bytes_repr(base_buf *b, const uint8_t *p, size_t len)
 
 static void add_string(base_buf *b, const uint8_t *p, size_t len)
 {
-    size_t n;
-    for (size_t i = 0; i < len; i += n) {
-        n = base_utf8_len(p + i, len - i);
-        if (n == 0) {
-            add_bytes_repr(b, p, len);
-            return;
-        }
-    }
-    base_json_string(b, p, len, true);
+    if (base_utf8_ok(p, len))
+        base_json_string(b, p, len, true);
+    else
+        add_bytes_repr(b, p, len);
 }
 
 static void add_pair(base_buf *b, const uint8_t *p, size_t len)
@@ -408,10 +375,10 @@ static void add_value(base_buf *b, enum kind kind, const uint8_t *p, size_t len)
         if (len == 1 || len == 2 || len == 4 || len == 8)
             add_integer(b, p, len);
         else
-            add_hex(b, p, len);
+            base_json_hex(b, p, len);
         break;
     case KIND_HEX:
-        add_hex(b, p, len);
+        base_json_hex(b, p, len);
         break;
     }
 }
@@ -536,7 +503,7 @@ static void add_start(pyline *y, base_buf *b, const weir_packet *p)
     char text[BASE_IPV6_TEXT];
     double ts = key_of(y, p);
     ADD(b, "{\"");
-    add_double(b, ts);
+    base_json_f64(b, ts);
     ADD(b, "\": {\"client\": [\"");
     if (p->from.family == 6)
         base_buf_add(b, text, base_ipv6_text(text, p->from.addr));
@@ -716,12 +683,6 @@ static void on_record(void *user, const weir_record *r)
     if (!o)
         return;
     base_buf *b = o->held ? &o->held->line : &o->own;
-    if (b->len > MAX_LINE) {
-        y->split++;
-        write_line(y, b, o->flows);
-        add_start(y, b, r->packet);
-        o->flows = 0;
-    }
     if (o->flows)
         ADD(b, ", ");
     if (!add_record(y, b, r))

@@ -4,14 +4,10 @@
 #include "base/text.h"
 #include "render/plan.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MAX_LINE = 64 << 20, /* octets of one line that lists may fill */
-    PADDING_OCTETS = 210 /* IE paddingOctets: no information (RFC 5102 section 5.12.1) */
-};
+enum { PADDING_OCTETS = 210 }; /* IE paddingOctets: no information (RFC 5102 section 5.12.1) */
 
 struct render_json {
     render_plans *plans;
@@ -21,7 +17,6 @@ struct render_json {
     const weir_template *tmpl; /* only compared */
     uint32_t sequence;
     bool options;
-    size_t limit; /* b->len at which lists stop */
 };
 
 /* How a value is written. The first four are the hot ones, read without a call when the length is the usual one. */
@@ -114,33 +109,6 @@ static unsigned time_digits(int64_t ns)
     return ns % 1000000000 ? 3 : 0;
 }
 
-static void add_hex(base_buf *b, const uint8_t *p, size_t len)
-{
-    char *at = base_buf_room(b, 2 * len + 2);
-    if (!at)
-        return;
-    *at = '"';
-    base_hex_text(at + 1, p, len);
-    at[2 * len + 1] = '"';
-    b->len += 2 * len + 2;
-}
-
-static void add_f64(base_buf *b, double v)
-{
-    if (isnan(v)) {
-        ADD(b, "\"NaN\"");
-    } else if (isinf(v)) {
-        if (v > 0)
-            ADD(b, "\"Infinity\"");
-        else
-            ADD(b, "\"-Infinity\"");
-    } else {
-        char *at = base_buf_room(b, BASE_F64_TEXT);
-        if (at)
-            b->len += base_f64_text(at, v);
-    }
-}
-
 static void add_any(render_json *j, base_buf *b, const weir_record *r, uint32_t i);
 static void add_fields(render_json *j, base_buf *b, const weir_record *r, const render_plan *p,
                        uint32_t from, uint32_t to);
@@ -193,9 +161,7 @@ static void add_list(render_json *j, base_buf *b, const weir_record *r, uint32_t
                 error = "template unknown";
                 continue;
             }
-            if (status == WEIR_OK && b->len > j->limit)
-                error = "list longer than 64 MiB of text";
-            if (status != WEIR_OK || b->len > j->limit || b->failed)
+            if (status != WEIR_OK || b->failed)
                 break;
             if (!started && list.type == WEIR_TYPE_BASIC_LIST && list.item.n_fields) {
                 const char *name = list.item.fields[0].element->name;
@@ -226,7 +192,7 @@ static void add_list(render_json *j, base_buf *b, const weir_record *r, uint32_t
         error = "out of memory";
     if (error) {
         ADD(b, ",\"octets\":");
-        add_hex(b, v->data, v->len);
+        base_json_hex(b, v->data, v->len);
         base_buf_printf(b, ",\"error\":\"%s\"", error);
     }
     base_buf_char(b, '}');
@@ -248,7 +214,7 @@ static void add_any(render_json *j, base_buf *b, const weir_record *r, uint32_t 
         n = base_s64_text(at, v.s64);
         break;
     case WEIR_KIND_F64:
-        add_f64(b, v.f64);
+        base_json_f64(b, v.f64);
         break;
     case WEIR_KIND_BOOL:
         base_buf_str(b, v.boolean ? "true" : "false");
@@ -278,14 +244,13 @@ static void add_any(render_json *j, base_buf *b, const weir_record *r, uint32_t 
         add_list(j, b, r, i, &v);
         break;
     default:
-        add_hex(b, v.data, v.len);
+        base_json_hex(b, v.data, v.len);
     }
     b->len += n;
 }
 
 void render_json_value(render_json *j, base_buf *b, const weir_record *r, uint32_t i)
 {
-    j->limit = b->len + MAX_LINE;
     add_any(j, b, r, i);
 }
 
@@ -413,7 +378,7 @@ static void add_sampling(base_buf *b, const weir_sampling *s)
     if (s->rate >= 0 && s->rate < 1e15 && s->rate == (double)(uint64_t)s->rate)
         add_u64(b, (uint64_t)s->rate);
     else
-        add_f64(b, s->rate);
+        base_json_f64(b, s->rate);
     if (s->algorithm) {
         ADD(b, ",\"algorithm\":");
         add_u64(b, s->algorithm);
@@ -432,7 +397,6 @@ void render_json_record(render_json *j, base_buf *b, const weir_record *r)
         b->failed = true;
         return;
     }
-    j->limit = b->len + MAX_LINE;
     base_buf_add(b, head->data, head->len);
     if (!r->tmpl->options) {
         int64_t first, last;

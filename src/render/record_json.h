@@ -17,9 +17,8 @@ void render_json_forget(render_json *j);
 
 /* Appends {"exporter":...,...} and a newline, valid JSON whatever the record holds. Keys of the fields are
  * registry names; an element that occurs more than once becomes one array, in order; lists (RFC 6313) become
- * objects with their semantic and items; octets become hex text; NaN and infinities become strings. Of a list
- * that would make the line longer than 64 MiB the rest is left out, with an "error" that says so.
- * Out of memory: b->failed. */
+ * objects with their semantic and items; octets become hex text; NaN and infinities become strings. Out of
+ * memory: b->failed. */
 void render_json_record(render_json *j, base_buf *b, const weir_record *r);
 
 /* The value of field i alone. */

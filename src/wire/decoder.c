@@ -9,7 +9,7 @@
 
 static const weir_handlers no_handlers;
 
-/* Default and largest value of every limit; one row an option. */
+/* Put the standard in place of 0. WEIR_EINVAL: more than is possible. */
 static weir_status limit(size_t *value, size_t standard, size_t most, const char *name,
                          weir_err *err)
 {
@@ -21,6 +21,7 @@ static weir_status limit(size_t *value, size_t standard, size_t most, const char
     return WEIR_OK;
 }
 
+/* Default and largest value of every limit; one row an option. */
 static weir_status fill_options(weir_decoder_options *o, weir_err *err)
 {
     const size_t any = SIZE_MAX / 8;
@@ -125,10 +126,8 @@ static bool scratch_for(weir_decoder *d, size_t n)
     return true;
 }
 
-/* Find the fields of one variable-length record (RFC 7011 section 7) at p. Returns its octets, or 0 when it
- * runs past the end; *short_at is then the field that did. */
-static size_t locate(const weir_template *t, weir_field *out, const uint8_t *p, size_t left,
-                     uint32_t *short_at)
+size_t wire_layout(const weir_template *t, weir_field *out, const uint8_t *p, size_t left,
+                   uint32_t *short_at)
 {
     size_t off = 0;
     for (uint32_t i = 0; i < t->n_fields; i++) {
@@ -209,7 +208,7 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
          * more than alignment needs and all zero (RFC 7011 section 3.3.1). */
         while (len - off >= pub->min_len &&
                !(len - off < 4 && n > 0 && all_zero(body + off, len - off))) {
-            size_t used = locate(pub, d->scratch, body + off, len - off, &field);
+            size_t used = wire_layout(pub, d->scratch, body + off, len - off, &field);
             if (used == 0) {
                 WIRE_COUNT(w->s, records_rejected, 1);
                 WIRE_COUNT(w->s, records, 1);
@@ -446,18 +445,24 @@ static weir_status decode_one(weir_decoder *d, const weir_endpoint *from, int64_
         .id = ++d->packet_id, .received_ns = received_ns, .from = *from, .data = data, .len = len};
     d->total.packets++;
     d->total.octets += len;
-    wire_exporter *e = wire_exporter_get(d, from, received_ns, true);
-    if (!e)
-        return reject(d, NULL, NULL, &p, WEIR_REJECT_STATE, WEIR_ELIMIT,
-                      (weir_err_set(err, WEIR_ELIMIT, 0,
-                                    "max_exporters (%zu) reached and none has been idle for %u s",
-                                    d->opt.max_exporters, d->opt.idle_s),
-                       err));
+    weir_status status = WEIR_OK;
+    wire_exporter *e = wire_exporter_get(d, from, received_ns, &status);
+    if (!e) {
+        if (status == WEIR_ENOMEM)
+            (void)weir_err_set(err, status, 0, "no memory for another exporter");
+        else
+            (void)weir_err_set(err, status, 0,
+                               "no room for another exporter (max_exporters %zu, max_state_octets "
+                               "%zu), none has been idle for %u s",
+                               d->opt.max_exporters, d->opt.max_state_octets, d->opt.idle_s);
+        return reject(d, NULL, NULL, &p,
+                      status == WEIR_ENOMEM ? WEIR_REJECT_MEMORY : WEIR_REJECT_STATE, status, err);
+    }
     e->c.packets++;
     e->c.octets += len;
 
     weir_reject why = WEIR_REJECT_HEADER;
-    weir_status status = read_header(data, len, &p, &why, err);
+    status = read_header(data, len, &p, &why, err);
     if (status != WEIR_OK)
         return reject(d, e, NULL, &p, why, status, err);
     weir_stream *s = wire_stream_get(d, e, &p, err);
@@ -471,7 +476,7 @@ static weir_status decode_one(weir_decoder *d, const weir_endpoint *from, int64_
         status = wire_ipfix_check(data, len, e->quirks & WEIR_QUIRK_SKIP_BAD_TEMPLATES, err);
         why = status == WEIR_ETRUNC ? WEIR_REJECT_LENGTH : WEIR_REJECT_SET;
     } else if (p.version < 9) {
-        status = wire_netflow5_check(&p, data, len, err);
+        status = wire_netflow5_check(&p, len, err);
         why = WEIR_REJECT_COUNT;
     }
     if (status != WEIR_OK)
@@ -575,37 +580,37 @@ void weir_decoder_finish(weir_decoder *d, const weir_handlers *on, void *user)
 
 /* ---- settings and views ---- */
 
-static wire_exporter *configure(weir_decoder *d, const weir_endpoint *exporter)
+/* The exporter a setting is for, kept from now on. */
+static weir_status configure(weir_decoder *d, const weir_endpoint *exporter, wire_exporter **e)
 {
-    wire_exporter *e = wire_exporter_get(d, exporter, 0, true);
-    if (e)
-        e->configured = true;
-    return e;
+    weir_status why;
+    *e = wire_exporter_get(d, exporter, 0, &why);
+    if (!*e)
+        return why;
+    (*e)->configured = true;
+    return WEIR_OK;
 }
 
 weir_status weir_decoder_set_scope(weir_decoder *d, const weir_endpoint *exporter, weir_scope scope)
 {
-    wire_exporter *e = configure(d, exporter);
-    if (!e)
-        return WEIR_ELIMIT;
+    wire_exporter *e;
+    WEIR_TRY(configure(d, exporter, &e));
     e->scope = scope;
     return WEIR_OK;
 }
 
 weir_status weir_decoder_set_sampling(weir_decoder *d, const weir_endpoint *exporter, double rate)
 {
-    wire_exporter *e = configure(d, exporter);
-    if (!e)
-        return WEIR_ELIMIT;
+    wire_exporter *e;
+    WEIR_TRY(configure(d, exporter, &e));
     e->rate = rate;
     return WEIR_OK;
 }
 
 weir_status weir_decoder_set_quirks(weir_decoder *d, const weir_endpoint *exporter, unsigned quirks)
 {
-    wire_exporter *e = configure(d, exporter);
-    if (!e)
-        return WEIR_ELIMIT;
+    wire_exporter *e;
+    WEIR_TRY(configure(d, exporter, &e));
     e->quirks = quirks;
     return WEIR_OK;
 }

@@ -661,6 +661,14 @@ weir_status weir_elements_load(weir_elements *r, const char *path, weir_err *err
         status = sort_rows(&in);
     if (status == WEIR_OK)
         status = keep_rows(r, &in);
+    if (status != WEIR_OK && in.text &&
+        err) { /* what is wrong inside the file does not name it yet */
+        static const char prefix[] = "elements: ";
+        weir_err inner = *err;
+        size_t skip = strncmp(inner.msg, prefix, sizeof prefix - 1) == 0 ? sizeof prefix - 1 : 0;
+        (void)weir_err_set(err, inner.code, inner.at, "%s%.60s: %s", prefix, path,
+                           inner.msg + skip);
+    }
     free(in.rows);
     free(in.text);
     return status;

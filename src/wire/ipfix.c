@@ -9,11 +9,6 @@ enum {
     ENTERPRISE_BIT = 0x8000
 };
 
-static uint64_t place(const uint8_t *data, const base_rd *r)
-{
-    return (uint64_t)(r->at - data);
-}
-
 /* Read n field specifiers of 4 or 8 octets into out (NULL: only step over them). False: they run past the end. */
 static bool read_specs(base_rd *r, wire_spec *out, size_t n)
 {
@@ -40,7 +35,7 @@ static weir_status check_templates(const uint8_t *data, base_rd r, bool options,
 {
     const uint8_t *end = wire_content_end(&r);
     while (!wire_padding(&r, end)) {
-        uint64_t at = place(data, &r);
+        uint64_t at = wire_place(data, &r);
         uint16_t id, n, n_scope;
         read_head(&r, options, &id, &n, &n_scope);
         if (!read_specs(&r, NULL, n))
@@ -60,7 +55,7 @@ weir_status wire_ipfix_check(const uint8_t *data, size_t len, bool skip_bad_temp
                             len);
     base_rd r = base_rd_of(data + WIRE_IPFIX_HEADER, len - WIRE_IPFIX_HEADER);
     while (base_rd_left(&r) > 0) {
-        uint64_t at = place(data, &r);
+        uint64_t at = wire_place(data, &r);
         size_t left = base_rd_left(&r);
         uint16_t id = base_rd_u16(&r), n = base_rd_u16(&r);
         if (r.dead || n < 4 || n > left)
@@ -91,7 +86,7 @@ static void templates(wire_pass *w, const uint8_t *data, base_rd r, bool options
     const char *what = options ? "options template" : "template";
     const uint8_t *end = wire_content_end(&r);
     while (!wire_padding(&r, end)) {
-        uint64_t at = place(data, &r);
+        uint64_t at = wire_place(data, &r);
         uint16_t id, n, n_scope;
         read_head(&r, options, &id, &n, &n_scope);
         if (n == 0) {
@@ -124,7 +119,7 @@ void wire_ipfix(wire_pass *w, const uint8_t *data, size_t len)
 {
     base_rd r = base_rd_of(data + WIRE_IPFIX_HEADER, len - WIRE_IPFIX_HEADER);
     while (base_rd_left(&r) > 0) {
-        uint64_t at = place(data, &r);
+        uint64_t at = wire_place(data, &r);
         uint16_t id = base_rd_u16(&r), n = base_rd_u16(&r);
         base_rd body = base_rd_of(r.at, n - 4u);
         (void)base_rd_take(&r, n - 4u);

@@ -118,36 +118,6 @@ static weir_status next_block(weir_list *l)
     return open_block(l, id, r.at + len - 4);
 }
 
-/* Lay out one record of a variable-length inner template. */
-static size_t locate_inner(weir_list *l)
-{
-    const weir_template *t = l->item.tmpl;
-    size_t off = 0, left = (size_t)(l->block_end - l->at);
-    for (uint32_t i = 0; i < t->n_fields; i++) {
-        const weir_field *f = &t->fields[i];
-        size_t n = f->length;
-        uint8_t load = f->load;
-        if (n == WEIR_VARLEN) {
-            if (off >= left)
-                return 0;
-            n = l->at[off++];
-            if (n == 255) {
-                if (left - off < 2)
-                    return 0;
-                n = (size_t)weir_be(l->at + off, 2);
-                off += 2;
-            }
-            load = wire_load_of(f->element->type, n);
-        }
-        if (left - off < n)
-            return 0;
-        l->scratch[i] = (weir_field){
-            .element = f->element, .offset = (uint32_t)off, .length = (uint16_t)n, .load = load};
-        off += n;
-    }
-    return off;
-}
-
 static weir_status next_basic(weir_list *l)
 {
     size_t n = l->item_len, left = (size_t)(l->end - l->at);
@@ -193,7 +163,8 @@ weir_status weir_list_next(weir_list *l)
     size_t used = t->min_len;
     l->item.fields = t->fields;
     if (t->variable) {
-        used = locate_inner(l);
+        uint32_t short_at;
+        used = wire_layout(t, l->scratch, l->at, (size_t)(l->block_end - l->at), &short_at);
         l->item.fields = l->scratch;
     }
     if (used == 0 || used > (size_t)(l->block_end - l->at)) {

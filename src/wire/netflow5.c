@@ -43,10 +43,8 @@ static const wire_template *format_of(const weir_decoder *d, uint16_t version)
     return d->fixed[version == 1 ? 0 : version == 5 ? 1 : 2];
 }
 
-weir_status wire_netflow5_check(const weir_packet *p, const uint8_t *data, size_t len,
-                                weir_err *err)
+weir_status wire_netflow5_check(const weir_packet *p, size_t len, weir_err *err)
 {
-    (void)data;
     size_t room = len - wire_fixed_header(p->version), stride = p->version == 7 ? 52 : 48;
     if (p->count > 0 && room < stride)
         return weir_err_set(err, WEIR_ETRUNC, len,

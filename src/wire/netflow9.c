@@ -4,11 +4,6 @@
 
 enum { V9_TEMPLATES = 0, V9_OPTIONS_TEMPLATES = 1, V9_FIRST_DATA = 256 };
 
-static uint64_t place(const uint8_t *data, const base_rd *r)
-{
-    return (uint64_t)(r->at - data);
-}
-
 /* Read n field specifiers of 4 octets; the caller has made sure that they are there. */
 static void read_specs(base_rd *r, wire_spec *out, size_t n, bool scopes)
 {
@@ -24,7 +19,7 @@ static void templates(wire_pass *w, const uint8_t *data, base_rd r)
 {
     const uint8_t *end = wire_content_end(&r);
     while (!wire_padding(&r, end)) {
-        uint64_t at = place(data, &r);
+        uint64_t at = wire_place(data, &r);
         uint16_t id = base_rd_u16(&r), n = base_rd_u16(&r);
         if ((size_t)n * 4 > base_rd_left(&r)) {
             wire_fault(w, WEIR_FAULT_TEMPLATE, at,
@@ -52,7 +47,7 @@ static void options_templates(wire_pass *w, const uint8_t *data, base_rd r)
 {
     const uint8_t *end = wire_content_end(&r);
     while (base_rd_left(&r) >= 6 && !wire_padding(&r, end)) {
-        uint64_t at = place(data, &r);
+        uint64_t at = wire_place(data, &r);
         uint16_t id = base_rd_u16(&r), scope_len = base_rd_u16(&r), option_len = base_rd_u16(&r);
         size_t octets = (size_t)scope_len + option_len;
         if (scope_len % 4 || option_len % 4 || octets > base_rd_left(&r)) {
@@ -87,7 +82,7 @@ void wire_netflow9(wire_pass *w, const uint8_t *data, size_t len)
     base_rd r = base_rd_of(data + WIRE_V9_HEADER, len - WIRE_V9_HEADER);
     const uint8_t *end = wire_content_end(&r);
     while (!wire_padding(&r, end)) {
-        uint64_t at = place(data, &r);
+        uint64_t at = wire_place(data, &r);
         uint16_t id = base_rd_u16(&r), n = base_rd_u16(&r);
         if (n < 4 || n - 4u > base_rd_left(&r)) {
             wire_fault(w, WEIR_FAULT_SET_BOUNDS, at,

@@ -143,7 +143,11 @@ static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n)
 /* A number far from what was expected: believed once `needed` packets in a row have gone on from it. */
 static bool believed(wire_track *t, uint32_t seq, uint32_t n, uint8_t needed)
 {
-    t->chain = t->chain && seq == t->jump ? (uint8_t)(t->chain + 1) : 1;
+    if (t->chain == 0 || seq != t->jump) {
+        t->chain = 0;
+        t->chain_duplicated = 0;
+    }
+    t->chain++;
     t->jump = seq + n;
     if (t->chain < needed)
         return false;
@@ -185,15 +189,16 @@ static void track(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n)
         }
     } else {
         uint32_t late = fill_gap(t, seq, n);
-        if (late > 0 || (n == 0 && (uint32_t)-ahead <= most)) {
+        if (late > 0 || (n == 0 && t->next - seq <= most)) {
             WIRE_COUNT(s, sequence_out_of_order, 1);
             WIRE_UNCOUNT(s, sequence_lost, late);
         } else if (believed(t, seq, n, BELIEVE_BACK)) {
             WIRE_COUNT(s, sequence_resets, 1);
-            WIRE_UNCOUNT(s, sequence_duplicated, BELIEVE_BACK - 1);
+            WIRE_UNCOUNT(s, sequence_duplicated, t->chain_duplicated);
             follow(t, seq, n);
         } else {
             WIRE_COUNT(s, sequence_duplicated, 1);
+            t->chain_duplicated++;
         }
     }
 }

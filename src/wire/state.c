@@ -226,6 +226,8 @@ static weir_status get_stream(base_rd *r, weir_decoder *d, wire_exporter *e)
     e->scope = scope;
     if (!s)
         return WEIR_ELIMIT;
+    if (p.received_ns > e->last_ns)
+        e->last_ns = p.received_ns; /* when the exporter counts as idle */
     s->init_known = init_known;
     s->init_ms = init_ms > INT64_MAX / 4000000 || init_ms < 0 ? 0 : init_ms;
     for (uint32_t i = 0; i < n_tracks; i++) {
@@ -236,10 +238,8 @@ static weir_status get_stream(base_rd *r, weir_decoder *d, wire_exporter *e)
         wire_track *t = r->dead ? NULL : wire_track_of(s, from, 0);
         if (!t)
             return r->dead ? WEIR_EFORMAT : WEIR_ELIMIT;
-        /* Whatever was sent while nobody listened cannot be counted exactly: the first gap is unsure. */
         *t = (wire_track){.port = from,
                           .started = started,
-                          .unsure = false,
                           .next = next,
                           .uptime_ms = uptime_ms,
                           .boot32 = boot32,
@@ -260,9 +260,10 @@ static weir_status get_exporter(base_rd *r, weir_decoder *d)
     if (r->dead || (a.family != 0 && a.family != 4 && a.family != 6))
         return WEIR_EFORMAT;
     memcpy(a.addr, addr, sizeof a.addr);
-    wire_exporter *e = wire_exporter_get(d, &a, 0, true);
+    weir_status why;
+    wire_exporter *e = wire_exporter_get(d, &a, 0, &why);
     if (!e)
-        return WEIR_ELIMIT;
+        return why;
     for (uint32_t i = 0; i < n_streams && !r->dead; i++)
         WEIR_TRY(get_stream(r, d, e));
     uint32_t n_samplers = base_rd_u32(r);

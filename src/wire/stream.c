@@ -84,30 +84,35 @@ static bool exporter_room(weir_decoder *d, int64_t now_ns)
     return true;
 }
 
+static wire_exporter *heard(weir_decoder *d, wire_exporter *e, int64_t now_ns)
+{
+    if (now_ns == 0)
+        return e;
+    touch(&d->exporters, &e->lru);
+    if (e->first_ns == 0)
+        e->first_ns = now_ns;
+    e->last_ns = now_ns;
+    return e;
+}
+
 wire_exporter *wire_exporter_get(weir_decoder *d, const weir_endpoint *from, int64_t now_ns,
-                                 bool make)
+                                 weir_status *why)
 {
     weir_endpoint a = address_of(from);
-    if (d->last && memcmp(&d->last->e->address, &a, sizeof a) == 0) {
-        touch(&d->exporters, &d->last->e->lru);
-        d->last->e->last_ns = now_ns;
-        return d->last->e;
-    }
+    if (d->last && memcmp(&d->last->e->address, &a, sizeof a) == 0)
+        return heard(d, d->last->e, now_ns);
     uint64_t hash = base_hash(&a, sizeof a, d->seed);
     wire_exporter **slot = &d->exporter_slots[hash & (d->n_exporter_slots - 1)];
     for (wire_exporter *e = *slot; e; e = e->chain)
-        if (e->hash == hash && memcmp(&e->address, &a, sizeof a) == 0) {
-            touch(&d->exporters, &e->lru);
-            if (e->first_ns == 0)
-                e->first_ns = now_ns;
-            e->last_ns = now_ns;
-            return e;
-        }
-    if (!make || !exporter_room(d, now_ns))
+        if (e->hash == hash && memcmp(&e->address, &a, sizeof a) == 0)
+            return heard(d, e, now_ns);
+    *why = WEIR_ELIMIT;
+    if (!exporter_room(d, now_ns))
         return NULL;
     wire_exporter *e = calloc(1, sizeof *e);
     if (!e) {
         d->state_octets -= sizeof *e;
+        *why = WEIR_ENOMEM;
         return NULL;
     }
     e->address = a;

@@ -51,6 +51,7 @@ static void insert(weir_stream *s, wire_template *t)
         i = (i + 1) & (s->n_slots - 1);
     s->slots[i] = t;
     s->n_templates++;
+    s->n_options += t->pub.options;
 }
 
 static bool grow(weir_stream *s)
@@ -70,7 +71,7 @@ static bool grow(weir_stream *s)
     uint32_t n_old = s->n_slots;
     s->slots = slots;
     s->n_slots = n;
-    s->n_templates = 0;
+    s->n_templates = s->n_options = 0;
     for (uint32_t i = 0; i < n_old; i++)
         if (old[i])
             insert(s, old[i]);
@@ -92,10 +93,12 @@ static void take_out(weir_stream *s, const wire_template *t)
     uint32_t hole = place_of(s, t);
     s->slots[hole] = NULL;
     s->n_templates--;
+    s->n_options -= t->pub.options;
     for (uint32_t i = (hole + 1) & (s->n_slots - 1); s->slots[i]; i = (i + 1) & (s->n_slots - 1)) {
         wire_template *moved = s->slots[i];
         s->slots[i] = NULL;
         s->n_templates--;
+        s->n_options -= moved->pub.options;
         insert(s, moved);
     }
 }
@@ -122,7 +125,7 @@ void wire_templates_free(weir_stream *s)
     s->d->state_octets -= s->n_slots * sizeof(wire_template *);
     free(s->slots);
     s->slots = NULL;
-    s->n_slots = s->n_templates = 0;
+    s->n_slots = s->n_templates = s->n_options = 0;
 }
 
 /* ---- building ---- */
@@ -230,11 +233,9 @@ static void mark_ready(weir_stream *s, uint16_t id)
     d->ready[d->n_ready++] = id;
 }
 
-/* Fields of 0 octets cost the reader of a record time and its sender nothing: with thousands of them a datagram of
- * one-octet records would take seconds. */
-enum { MAX_EMPTY_FIELDS = 32 };
-
-/* Lengths of the fields, 1 for a variable one; more than a message can carry is refused before it can wrap. */
+/* Lengths of the fields, 1 for a variable one; more than a message can carry is refused before it can wrap. Fields of
+ * 0 octets cost the reader of a record time and its sender nothing: no more of them than the record has octets, or a
+ * datagram of one-octet records would become a thousand times its size in text. */
 static bool lengths_ok(const wire_spec *specs, uint32_t n)
 {
     uint64_t sum = 0;
@@ -243,7 +244,7 @@ static bool lengths_ok(const wire_spec *specs, uint32_t n)
         sum += specs[i].len == WEIR_VARLEN ? 1 : specs[i].len;
         empty += specs[i].len == 0;
     }
-    return sum > 0 && sum <= 65535 && empty <= MAX_EMPTY_FIELDS;
+    return sum > 0 && sum <= 65535 && empty <= sum;
 }
 
 /* Room for a new template: idle streams go first. */
@@ -274,9 +275,9 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
     if (!lengths_ok(specs, n)) {
         wire_fault(
             w, WEIR_FAULT_TEMPLATE, at,
-            "%s %u: the %u fields add up to no octets or to more than 65535, or more than %d "
-            "of them are empty",
-            what, id, n, MAX_EMPTY_FIELDS);
+            "%s %u: the %u fields add up to no octets or to more than 65535, or more of them are "
+            "empty than there are octets",
+            what, id, n);
         return;
     }
     wire_template *old = wire_template_find(s, id);
@@ -322,8 +323,8 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
         /* A, B, A from two ports: two processes share the address and the domain (RFC 7011 section 8). */
         conflict = old->before == digest && old->pub.port != w->p->from.port;
         t->before = old->digest;
-        t->before_port = old->pub.port;
         s->slots[place_of(s, old)] = t;
+        s->n_options += (uint32_t)options - old->pub.options;
         template_free(d, old);
         WIRE_COUNT(s, templates_changed, 1);
     } else {
@@ -389,7 +390,8 @@ void wire_templates_withdraw_all(wire_pass *w, bool options)
         WIRE_COUNT(s, withdrawals_ignored, 1);
         return;
     }
-    for (uint32_t i = 0; i < s->n_slots;) {
+    /* A message can ask for it thousands of times: no walk when there are none. */
+    for (uint32_t i = 0; (options ? s->n_options : s->n_templates - s->n_options) > 0;) {
         wire_template *t = s->slots[i];
         if (t && t->pub.options == options)
             withdraw(w, t); /* another one may have moved into slot i */

@@ -109,19 +109,51 @@ static int64_t ntp_ns(const weir_packet *p, const uint8_t *at, bool micro)
     return s * 1000000000 + (int64_t)((fraction * 1000000000) >> 32);
 }
 
-static bool utf8_ok(const uint8_t *p, size_t len)
+static weir_status misfit(weir_value *v)
 {
-    for (size_t i = 0; i < len;) {
-        if (p[i] < 0x80) {
-            i++;
-            continue;
+    v->kind = WEIR_KIND_OCTETS;
+    return WEIR_ETYPE;
+}
+
+/* The kinds that take more than a load: apart, so that weir_value_read saves no registers for them. */
+static __attribute__((noinline)) weir_status
+read_slowly(const weir_packet *packet, const weir_field *f, const uint8_t *p, weir_value *v)
+{
+    switch (f->load) {
+    case WIRE_LOAD_TEXT:
+        while (v->len > 0 && p[v->len - 1] == 0)
+            v->len--; /* fixed-length strings come padded */
+        if (!base_utf8_ok(p, v->len)) {
+            v->len = f->length;
+            return misfit(v);
         }
-        size_t n = base_utf8_len(p + i, len - i);
-        if (n == 0)
-            return false;
-        i += n;
+        v->kind = WEIR_KIND_TEXT;
+        return WEIR_OK;
+    case WIRE_LOAD_SECONDS:
+        v->kind = WEIR_KIND_TIME;
+        v->time_ns = wire_era_s(u32_at(p), wire_reference_s(packet)) * 1000000000;
+        return WEIR_OK;
+    case WIRE_LOAD_MICROSECONDS:
+    case WIRE_LOAD_NANOSECONDS:
+        v->kind = WEIR_KIND_TIME;
+        v->time_digits = f->load == WIRE_LOAD_MICROSECONDS ? 6 : 9;
+        v->time_ns = ntp_ns(packet, p, f->load == WIRE_LOAD_MICROSECONDS);
+        return WEIR_OK;
+    case WIRE_LOAD_UINT_BIG: {
+        uint32_t high = 0;
+        while (high < v->len - 8 && p[high] == 0)
+            high++;
+        if (high == v->len - 8) {
+            v->kind = WEIR_KIND_U64;
+            v->u64 = weir_be(p + high, 8);
+            return WEIR_OK;
+        }
+        v->kind = WEIR_KIND_OCTETS;
+        return f->element->type == WEIR_TYPE_UNSIGNED256 && v->len <= 32 ? WEIR_OK : WEIR_ETYPE;
     }
-    return true;
+    default:
+        return misfit(v);
+    }
 }
 
 weir_status weir_value_read(const weir_record *r, uint32_t i, weir_value *v)
@@ -165,55 +197,22 @@ weir_status weir_value_read(const weir_record *r, uint32_t i, weir_value *v)
         return WEIR_OK;
     case WIRE_LOAD_BOOL: /* RFC 7011 section 6.1.5: 1 true, 2 false */
         if (*p != 1 && *p != 2)
-            break;
+            return misfit(v);
         v->kind = WEIR_KIND_BOOL;
         v->boolean = *p == 1;
-        return WEIR_OK;
-    case WIRE_LOAD_TEXT:
-        while (v->len > 0 && p[v->len - 1] == 0)
-            v->len--; /* fixed-length strings come padded */
-        if (!utf8_ok(p, v->len)) {
-            v->len = f->length;
-            break;
-        }
-        v->kind = WEIR_KIND_TEXT;
-        return WEIR_OK;
-    case WIRE_LOAD_SECONDS:
-        v->kind = WEIR_KIND_TIME;
-        v->time_ns = wire_era_s(u32_at(p), wire_reference_s(r->packet)) * 1000000000;
         return WEIR_OK;
     case WIRE_LOAD_MILLISECONDS: {
         uint64_t ms = weir_be(p, 8);
         if (ms > INT64_MAX / 1000000)
-            break; /* after the year 2262 */
+            return misfit(v); /* after the year 2262 */
         v->kind = WEIR_KIND_TIME;
         v->time_digits = 3;
         v->time_ns = (int64_t)ms * 1000000;
         return WEIR_OK;
     }
-    case WIRE_LOAD_MICROSECONDS:
-    case WIRE_LOAD_NANOSECONDS:
-        v->kind = WEIR_KIND_TIME;
-        v->time_digits = f->load == WIRE_LOAD_MICROSECONDS ? 6 : 9;
-        v->time_ns = ntp_ns(r->packet, p, f->load == WIRE_LOAD_MICROSECONDS);
-        return WEIR_OK;
-    case WIRE_LOAD_UINT_BIG: {
-        uint32_t high = 0;
-        while (high < v->len - 8 && p[high] == 0)
-            high++;
-        if (high == v->len - 8) {
-            v->kind = WEIR_KIND_U64;
-            v->u64 = weir_be(p + high, 8);
-            return WEIR_OK;
-        }
-        v->kind = WEIR_KIND_OCTETS;
-        return f->element->type == WEIR_TYPE_UNSIGNED256 && v->len <= 32 ? WEIR_OK : WEIR_ETYPE;
-    }
     default:
-        break;
+        return read_slowly(r->packet, f, p, v);
     }
-    v->kind = WEIR_KIND_OCTETS;
-    return WEIR_ETYPE;
 }
 
 int weir_record_find(const weir_record *r, uint32_t pen, uint16_t id)

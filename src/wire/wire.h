@@ -86,13 +86,12 @@ typedef struct wire_times {
 typedef struct wire_template {
     weir_template pub; /* first: a weir_template of ours is a wire_template */
     wire_times times;
-    bool rates;   /* of those, one that is a rate */
     bool samples; /* has a field that sampling.c looks at */
+    bool rates;   /* has one that is a rate */
     bool speaks; /* options that the decoder itself listens to (statistics, flow keys, init time) */
-    uint32_t export_s; /* header time of the definition */
-    uint64_t digest;   /* of the definition */
-    uint64_t before;   /* digest of the definition that this one replaced, 0 none */
-    uint16_t before_port;
+    uint32_t export_s;   /* header time of the definition */
+    uint64_t digest;     /* of the definition */
+    uint64_t before;     /* digest of the definition that this one replaced, 0 none */
     size_t charge;       /* octets counted against max_state_octets */
     weir_field fields[]; /* then the unknown elements, then their names */
 } wire_template;
@@ -109,8 +108,9 @@ enum { WIRE_MAX_GAPS = 16, WIRE_MAX_TRACKS = 8 };
 typedef struct wire_track {
     uint16_t port;
     bool started;
-    bool unsure;   /* the last packet's units could not be counted */
-    uint8_t chain; /* packets that went on from `jump`, 0: no jump pending */
+    bool unsure;              /* the last packet's units could not be counted */
+    uint8_t chain;            /* packets that went on from `jump`, 0: no jump pending */
+    uint8_t chain_duplicated; /* of those, counted as duplicates */
     uint8_t n_gaps;
     uint32_t next; /* expected sequence number */
     uint32_t jump; /* expected after a jump that is not believed yet */
@@ -165,6 +165,7 @@ struct weir_stream {
     int64_t first_ns, last_ns, skew_ns;
     wire_template **slots;         /* open addressing by template id */
     uint32_t n_slots, n_templates; /* n_slots: power of two or 0 */
+    uint32_t n_options;            /* of those, options templates */
     wire_track *tracks;
     uint32_t n_tracks, last_track;
     wire_wait_id **waits; /* WIRE_WAIT_BUCKETS or NULL */
@@ -282,16 +283,26 @@ void wire_fault(wire_pass *w, weir_fault fault, uint64_t at, const char *fmt, ..
 /* Deliver the records of one data set body. at: its offset in the packet, for messages. */
 void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, size_t len,
                    uint64_t at);
-/* Put one set of a template nobody knows aside. */
+/* The same by template id; a set whose template nobody knows is put aside. */
 void wire_data_set_or_wait(wire_pass *w, uint16_t id, const uint8_t *body, size_t len, uint64_t at);
 
 /* netflow5.c: v1, v5, v7. The header has been read; data[len] is the whole packet. */
 enum { WIRE_V1_HEADER = 16, WIRE_V5_HEADER = 24, WIRE_V9_HEADER = 20, WIRE_IPFIX_HEADER = 16 };
 size_t wire_fixed_header(uint16_t version);
 weir_status wire_fixed_templates(weir_decoder *d);
-weir_status wire_netflow5_check(const weir_packet *p, const uint8_t *data, size_t len,
-                                weir_err *err);
+weir_status wire_netflow5_check(const weir_packet *p, size_t len, weir_err *err);
 void wire_netflow5(wire_pass *w, const uint8_t *data, size_t len);
+
+/* Lay out one record of a template with variable fields (RFC 7011 section 7): out[n_fields] get offset, length and
+ * load. Returns its octets, or 0 when it runs past p[left]; *short_at is then the field that did. */
+size_t wire_layout(const weir_template *t, weir_field *out, const uint8_t *p, size_t left,
+                   uint32_t *short_at);
+
+/* Offset in the packet of what r reads next. */
+static inline uint64_t wire_place(const uint8_t *data, const base_rd *r)
+{
+    return (uint64_t)(r->at - data);
+}
 
 /* Where the octets of a set that are not all zero end: found once, so that asking after every record is cheap. */
 static inline const uint8_t *wire_content_end(const base_rd *r)
@@ -336,14 +347,16 @@ wire_spec *wire_specs(weir_decoder *d, size_t n); /* scratch for n specs, NULL: 
 
 /* stream.c */
 weir_status wire_tables_init(weir_decoder *d);
+/* The exporter with this address, made when it is new. now_ns: heard then, 0: not heard (settings, restored state).
+ * NULL: no room and none is idle, or out of memory; why says which. */
 wire_exporter *wire_exporter_get(weir_decoder *d, const weir_endpoint *from, int64_t now_ns,
-                                 bool make);
+                                 weir_status *why);
 weir_stream *wire_stream_get(weir_decoder *d, wire_exporter *e, const weir_packet *p,
                              weir_err *err);
 void wire_stream_free(weir_stream *s); /* waiting sets must be gone */
 void wire_exporter_free(weir_decoder *d, wire_exporter *e);
-bool wire_charge(weir_decoder *d,
-                 size_t octets); /* against max_state_octets, idle streams make room */
+/* Count octets against max_state_octets. False: they do not fit; who may evict calls wire_make_room and asks again. */
+bool wire_charge(weir_decoder *d, size_t octets);
 /* Give up streams idle for idle_s at now_ns, oldest first, until one is gone. False: none was idle. */
 bool wire_make_room(weir_decoder *d, const wire_exporter *of, int64_t now_ns,
                     const weir_stream *keep);

@@ -75,6 +75,8 @@ static const struct row rows[] = {
     {"D03", "all templates, of this domain and kind alone", "tcp I{S0002{0100 0001 0001 0004 0102 0001 0002 0004}" T257 "} I dom=2{" T256 "} I{S0002{0002 0000}} I{" D257 D256 "} I dom=2{" D256 "}",
      NULL, "withdrawn=2 templates=2 options=1 flows=1 sets_waiting=1"},
     {"D03", "all options templates", "tcp I{" T257 T256 "} I{S0003{0003 0000}} I{" D256 D257 "}", "learnt 257; learnt 256; decoded; withdrawn 257; decoded; " R256 "; waiting", "withdrawn=1"},
+    {"D03", "a template that has changed its kind", "tcp I{" T257 "} I{S0002{0101 0001 0001 0004}} I{S0003{0003 0000}} I{S0002{0002 0000 0002 0000}}",
+     "learnt 257; decoded; changed 257; decoded; decoded; withdrawn 257; decoded", "withdrawn=1 templates=0"},
     {"D03", "the wrong id for the kind of set", "tcp I{" T257 T256 "} I{S0003{0002 0000} S0002{0003 0000}} I{" D256 D257 "}",
      "learnt 257; learnt 256; decoded; fault template-malformed; fault template-malformed; decoded; " R256 "; " R257 "; decoded", "withdrawn=0"},
     {"D04", "three in one set with padding", "tcp I{S0002{0100 0001 0001 0004 0101 0001 0001 0004 0102 0001 0001 0004}} I{S0002{0100 0000 0102 0000 0101 0000 000000}}",

@@ -116,6 +116,37 @@ static void of_nothing(void **state)
     free(s.data);
 }
 
+static void exporters_keep_their_age(void **state)
+{
+    (void)state;
+    const weir_decoder_options one = {.max_exporters = 1};
+    weir_endpoint a = hostile_from(1, 1), b = hostile_from(2, 1);
+    const int64_t second = 1000000000, heard = 1700000000 * second;
+    const uint8_t v5[24 + 48] = {0, 5, 0, 1};
+    weir_decoder *d = weir_decoder_new(&one, NULL);
+    assert_int_equal(weir_decode(d, &a, heard, v5, sizeof v5, NULL, NULL, NULL), WEIR_OK);
+    state_octets s = save(d);
+    weir_decoder_free(d);
+    d = weir_decoder_new(&one, NULL);
+    assert_int_equal(weir_decoder_load(d, s.data, s.len, NULL), WEIR_OK);
+    /* Heard a second ago, though before the restart: it does not make room. */
+    assert_int_equal(weir_decode(d, &b, heard + second, v5, sizeof v5, NULL, NULL, NULL),
+                     WEIR_ELIMIT);
+    assert_int_equal(weir_decode(d, &a, heard + 2 * second, v5, sizeof v5, NULL, NULL, NULL),
+                     WEIR_OK);
+    size_t cursor = 0;
+    weir_exporter_info e;
+    assert_int_equal(weir_exporter_next(d, &cursor, &e), WEIR_OK);
+    assert_true(e.first_ns == heard + 2 * second && e.last_ns == e.first_ns);
+    /* A setting is no sign of life. */
+    assert_int_equal(weir_decoder_set_sampling(d, &a, 10), WEIR_OK);
+    cursor = 0;
+    assert_int_equal(weir_exporter_next(d, &cursor, &e), WEIR_OK);
+    assert_true(e.last_ns == heard + 2 * second);
+    weir_decoder_free(d);
+    free(s.data);
+}
+
 static void as_new(const weir_decoder *d, const char *what, size_t at)
 {
     weir_exporter_info e;
@@ -229,6 +260,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
+        cmocka_unit_test(exporters_keep_their_age),
         cmocka_unit_test(of_nothing),
         cmocka_unit_test(every_cut_and_every_bit),
         cmocka_unit_test(with_a_right_checksum),

@@ -273,12 +273,32 @@ static void test_json_strings(void **unused)
     }
 }
 
+static void test_json_values(void **unused)
+{
+    (void)unused;
+    base_buf b = {0};
+    base_json_hex(&b, (const uint8_t *)"\x00\xab\x7f", 3);
+    base_json_hex(&b, NULL, 0);
+    const double values[] = {0.1, (double)NAN, (double)INFINITY, -(double)INFINITY};
+    for (size_t i = 0; i < UNIT_N(values); i++) {
+        base_buf_char(&b, ' ');
+        base_json_f64(&b, values[i]);
+    }
+    same(b.data, b.len, "\"00ab7f\"\"\" 0.1 \"NaN\" \"Infinity\" \"-Infinity\"");
+    base_buf_done(&b);
+    assert_true(base_utf8_ok(NULL, 0));
+    assert_true(base_utf8_ok((const uint8_t *)"a\xc3\xa9\xe2\x82\xac", 6));
+    assert_false(base_utf8_ok((const uint8_t *)"a\xc3\xa9\xe2\x82\xac", 5));
+    assert_false(base_utf8_ok((const uint8_t *)"\xed\xa0\x80", 3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_integers), cmocka_unit_test(test_big_endian_integers),
-        cmocka_unit_test(test_floats),   cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_times),    cmocka_unit_test(test_json_strings),
+        cmocka_unit_test(test_integers),    cmocka_unit_test(test_big_endian_integers),
+        cmocka_unit_test(test_floats),      cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_times),       cmocka_unit_test(test_json_strings),
+        cmocka_unit_test(test_json_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
