@@ -34,7 +34,8 @@ enum {
     NAP_BATCH = 8,    /* datagrams of one round that make napping before the next worth while */
     NAP_NS = 300 * BELL_US,
     TEXT_EXPORTERS = 100,
-    PORT_TRIES = 16
+    PORT_TRIES = 16,
+    LOG_WAIT_MS = 200 /* a reader of stderr that stalls is waited for */
 };
 
 /* A warning that may come again and again. */
@@ -127,8 +128,7 @@ static void print_stats(struct collector *c)
     if (b.failed)
         log_error("out of memory: no statistics");
     else
-        (void)fwrite(b.data, 1, b.len, stderr);
-    (void)fflush(stderr);
+        log_text(b.data, b.len);
     base_buf_done(&b);
     free(copy);
 }
@@ -823,6 +823,8 @@ int collector_run(const struct collector_config *config)
                           .started_ns = bell_clock(),
                           .live = config->n_read == 0};
     weir_err err = {0};
+    if (c.live)
+        log_patience(LOG_WAIT_MS);
     bell_init(&c.work);
     bell_init(&c.room);
     (void)pthread_mutex_init(&c.lock, NULL);

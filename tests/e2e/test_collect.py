@@ -101,6 +101,28 @@ class Lines(CollectorTest):
         self.assertGreater(s["output"]["packets_lost"], 0)
         self.assertEqual(s["output"]["packets_queued"], 0)
 
+    def test_stderr_that_nobody_reads_does_not_hold_up_the_end(self):
+        out, (reader, writer) = self.path("out.gz"), os.pipe()
+        child = subprocess.Popen([WEIR, "collect", "--listen", "127.0.0.1:0", "-o", out, "--no-state"], stderr=writer)
+        try:
+            with open(reader, "rb", buffering=0) as words:
+                said = b""
+                while b"listening on" not in said:
+                    said += words.read(4096)
+                full = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+                for size in (4096, 1):
+                    with self.assertRaises(BlockingIOError):
+                        while True:
+                            os.write(full, b"x" * size)
+                os.close(full)
+                child.send_signal(signal.SIGUSR1)
+                child.send_signal(signal.SIGTERM)
+                self.assertEqual(child.wait(DEADLINE_S), 0)
+        finally:
+            child.kill()
+            child.wait()
+            os.close(writer)
+
     def test_readable_while_it_grows(self):
         out = self.path("a.gz")
         with Collector("-o", out, "--flush", "20ms") as c:

@@ -347,6 +347,26 @@ class Wrong(unittest.TestCase):
         (entry,) = json.loads(out).values()
         self.assertEqual(entry["flows"], [])
 
+    def test_files_that_hold_no_packets_are_named(self):
+        for data, text in [(b'{"1.5": {}}\n' * 9000, "weir analyze"), (b"{}", "weir analyze"),
+                           (b"\xfd7zXZ\0\0", "xz -dc"), (b"\x28\xb5\x2f\xfd\0\0", "zstd -dc")]:
+            with self.subTest(text):
+                self.assertIn(text, run(data=data, ok=1)[1])
+        out, err = run("-p", 1, data=pcap([ipfix(0)]))
+        self.assertEqual(out, "")
+        self.assertIn("no export packet in 1 frame (without --port", err)
+
+    def test_names_cannot_command_the_terminal(self):
+        _, err = run("/\x1b[31m\n\u009bx", ok=1)
+        self.assertIn("cannot open /?[31m???x: ", err)
+        self.assertEqual(err.count("\n"), 1)
+
+    def test_elements_file_is_named(self):
+        with tempfile.NamedTemporaryFile(suffix=".tsv") as f:
+            f.write(b"hello\n")
+            f.flush()
+            self.assertIn(f"{f.name}: line 1: no column", run("--elements", f.name, "-x", "00", ok=1)[1])
+
     def test_missing_file(self):
         _, err = run("/no/such/file", V5.hex(), ok=1)
         self.assertIn("/no/such/file", err)

@@ -1232,8 +1232,8 @@ static void test_raw(void **state)
     } rows[] = {{0, WEIR_ETRUNC, "empty"},
                 {1, WEIR_OK, NULL},
                 {65535, WEIR_OK, NULL},
-                {65536, WEIR_EFORMAT, "more than 65535 octets"},
-                {70000, WEIR_EFORMAT, "not pcap, pcapng, IPFIX or hex text either"}};
+                {65536, WEIR_EFORMAT, "more than the 65535 octets"},
+                {70000, WEIR_EFORMAT, "nor is it pcap, pcapng, IPFIX or hex)"}};
     for (size_t i = 0; i < UNIT_N(rows); i++) {
         struct result r =
             read_memory(octets, rows[i].len, (struct capture_options){0}, CAPTURE_RAW, "raw");
