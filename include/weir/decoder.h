@@ -213,6 +213,8 @@ WEIR_API weir_status weir_decoder_set_quirks(weir_decoder *d, const weir_endpoin
 
 /* The bit of a quirk's name in registry/quirks.tsv ("uptime-seconds"), 0: no such quirk. */
 WEIR_API unsigned weir_quirk_by_name(const char *name);
+/* All names, "uptime-seconds, ...": static. */
+WEIR_API const char *weir_quirk_names(void);
 
 /* Totals since weir_decoder_new; values of exporters that had to make room stay in them. Borrowed. */
 WEIR_API const weir_counters *weir_decoder_counters(const weir_decoder *d);

@@ -59,7 +59,7 @@ static const struct opt collect_opts[] = {
     {"stats-format", 0, OPT_CHOICE, AT(stats_format), "FORMAT", "text or json (default text)", formats},
     {"flush", 0, OPT_SPAN, AT(flush), "SPAN", "longest time before what was decoded is in the file (default 500ms)"},
     {"compress", 0, OPT_U64, AT(compress), "LEVEL", "gzip level 0 to 9 (default 2)"},
-    {"state", 0, OPT_STR, AT(state), "FILE", "keep templates and sampling here over a restart (default <output>.state)"},
+    {"state", 0, OPT_STR, AT(state), "FILE", "keep templates and sampling here over a restart (default <output>.state; weir-collect.state beside an output without a name; none with --read, - or a device)"},
     {"no-state", 0, OPT_FLAG, AT(no_state), NULL, "keep nothing over a restart"},
     {"receive-buffer", 0, OPT_SIZE, AT(receive_buffer), "SIZE", "ask the kernel for this much room per socket (default 16M)"},
     {"queue", 0, OPT_SIZE, AT(queue), "SIZE", "packets held while decoding is busy (default 64M)"},
@@ -139,10 +139,12 @@ static int add_exporters(struct made *m, const struct collect_args *a)
         const char *text = a->quirk.items[i];
         e->what = COLLECTOR_QUIRKS;
         if (!split(text, &e->address, &v))
-            return opt_usage(&cmd_collect, "--quirk %s: write ADDR=NAME", text);
+            return opt_usage(&cmd_collect, "--quirk %s: write ADDR=NAME, a name of %s", text,
+                             weir_quirk_names());
         e->quirks = weir_quirk_by_name(v);
         if (!e->quirks)
-            return opt_usage(&cmd_collect, "--quirk %s: no quirk is called %s", text, v);
+            return opt_usage(&cmd_collect, "--quirk %s: no quirk is called %s, known are %s", text,
+                             v, weir_quirk_names());
         for (struct collector_exporter *o = m->exporters; o < e; o++) /* setting replaces: add up */
             if (o->what == COLLECTOR_QUIRKS &&
                 memcmp(&o->address, &e->address, sizeof o->address) == 0)
@@ -242,7 +244,8 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
         return opt_usage(&cmd_collect, "%s: no operand is taken (captures go behind --read)",
                          operands[0]);
     if (a->compress > 9)
-        return opt_usage(&cmd_collect, "--compress: 0 to 9");
+        return opt_usage(&cmd_collect, "--compress: %llu is no level (0 to 9)",
+                         (unsigned long long)a->compress);
     if (a->flush < SECOND / 1000 || a->flush > 3600 * SECOND)
         return opt_usage(&cmd_collect, "--flush: 1ms to 1h");
     if (a->stats_interval > 366 * DAY)

@@ -309,9 +309,8 @@ static int check_args(const struct decode_args *a, weir_endpoint *from)
                          a->from);
     for (size_t i = 0; i < a->quirks.n; i++)
         if (!parse_quirks(a->quirks.items[i], &e, &bits))
-            return opt_usage(&cmd_decode,
-                             "--quirk %s: needs an address, '=' and a name such as uptime-seconds",
-                             a->quirks.items[i]);
+            return opt_usage(&cmd_decode, "--quirk %s: needs an address, '=' and a name of %s",
+                             a->quirks.items[i], weir_quirk_names());
     for (size_t i = 0; i < a->sampling.n; i++)
         if (!parse_sampling(a->sampling.items[i], &e, &rate))
             return opt_usage(&cmd_decode,

@@ -69,6 +69,7 @@ struct collector {
     pyline *lines;
     uint64_t fed;
     int64_t next_tick, next_stats, ticked_ns; /* ticked_ns: captures' own clock */
+    int state_lock;                           /* -1: none */
     int64_t state_at, state_next;
     uint64_t state_templates, state_packets;
     struct repeated rejected_warning, lost_warning;
@@ -677,6 +678,8 @@ static bool setup_decoder(struct collector *c, weir_err *err)
     uint8_t *data;
     size_t len;
     weir_status s = WEIR_ENOTFOUND;
+    if (cfg->state_path && state_lock(cfg->state_path, &c->state_lock, err) == WEIR_ELIMIT)
+        return false;
     if (cfg->state_path)
         s = state_read(cfg->state_path, &data, &len, err);
     if (s == WEIR_OK) {
@@ -773,6 +776,26 @@ static void say_ready(struct collector *c)
     (void)notify_send("READY=1");
 }
 
+/* Of captures: whether everything in them was understood, as `weir decode` would say. */
+static bool all_decoded(const struct collector *c)
+{
+    const weir_counters *n = weir_decoder_counters(c->decoder);
+    uint64_t rejected = 0, faults = 0;
+    for (size_t i = 0; i < WEIR_N_REJECT; i++)
+        rejected += n->rejected[i];
+    for (size_t i = 0; i < WEIR_N_FAULT; i++)
+        faults += n->faults[i];
+    if (c->datagrams == 0)
+        log_warning(
+            "no export packet in what was read (--port N, when they went to an unusual port)");
+    if (rejected || faults || n->expired)
+        log_warning("not all could be decoded: %" PRIu64 " packets rejected, %" PRIu64
+                    " faults within packets, %" PRIu64
+                    " packets whose template never came ('weir decode' names each)",
+                    rejected, faults, n->expired);
+    return !rejected && !faults && !n->expired;
+}
+
 /* After setup: until the end. False: something failed. */
 static bool work(struct collector *c)
 {
@@ -812,7 +835,7 @@ static bool work(struct collector *c)
     }
     good &= writer_stop(c->out);
     print_stats(c);
-    return good;
+    return good && (c->live || all_decoded(c));
 }
 
 int collector_run(const struct collector_config *config)
@@ -820,6 +843,7 @@ int collector_run(const struct collector_config *config)
     struct collector c = {.cfg = config,
                           .signal_fd = -1,
                           .gone_fd = -1,
+                          .state_lock = -1,
                           .started_ns = bell_clock(),
                           .live = config->n_read == 0};
     weir_err err = {0};
@@ -844,6 +868,8 @@ int collector_run(const struct collector_config *config)
         (void)close(c.signal_fd);
     if (c.gone_fd >= 0)
         (void)close(c.gone_fd);
+    if (c.state_lock >= 0)
+        (void)close(c.state_lock);
     bell_done(&c.work);
     bell_done(&c.room);
     (void)pthread_mutex_destroy(&c.lock);

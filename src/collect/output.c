@@ -249,6 +249,20 @@ static weir_status open_path(const char *path, int *fd, bool *gzip, weir_err *er
     }
 }
 
+static weir_status make_member(output *o, const char *text, size_t len, weir_err *err);
+
+/* Not even an empty file is a gzip file: a new one begins with a member of nothing, so that any reader can open it
+ * before the first flow. Where that fails, the disk is full and the first flows will say so. */
+static void begin_file(output *o)
+{
+    struct stat st;
+    if (!o->gzip || fstat(o->fd, &st) != 0 || st.st_size > 0 ||
+        make_member(o, "", 0, NULL) != WEIR_OK)
+        return;
+    if (write(o->fd, o->member.data, o->member.len) != (ssize_t)o->member.len)
+        (void)!ftruncate(o->fd, 0);
+}
+
 weir_status output_open(const char *path, int level, const atomic_bool *give_up, output **out,
                         weir_err *err)
 {
@@ -274,6 +288,7 @@ weir_status output_open(const char *path, int level, const atomic_bool *give_up,
         output_close(o);
         return s;
     }
+    begin_file(o);
     *out = o;
     return WEIR_OK;
 }
@@ -299,6 +314,7 @@ weir_status output_reopen(output *o, weir_err *err)
     (void)close(o->fd);
     o->fd = fd;
     o->torn = false;
+    begin_file(o);
     return WEIR_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,6 +58,32 @@ weir_status state_write(const char *path, const uint8_t *data, size_t len, weir_
         (void)unlink(tmp);
     }
     free(tmp);
+    return s;
+}
+
+weir_status state_lock(const char *path, int *lock, weir_err *err)
+{
+    char *name = NULL;
+    *lock = -1;
+    if (asprintf(&name, "%s.lock", path) < 0)
+        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    weir_status s = WEIR_OK;
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        s = weir_err_set(err, WEIR_EIO, 0, "cannot make %s: %s", name, strerror(errno));
+    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        s = errno == EWOULDBLOCK
+                ? weir_err_set(err, WEIR_ELIMIT, 0,
+                               "the state file %s is in use by another collector (choose another "
+                               "--state, or "
+                               "pass --no-state)",
+                               path)
+                : weir_err_set(err, WEIR_EIO, 0, "cannot lock %s: %s", name, strerror(errno));
+        (void)close(fd);
+    } else {
+        *lock = fd;
+    }
+    free(name);
     return s;
 }
 

@@ -15,4 +15,8 @@ weir_status state_write(const char *path, const uint8_t *data, size_t len, weir_
  * than STATE_MAX_OCTETS; WEIR_ENOMEM. */
 weir_status state_read(const char *path, uint8_t **out, size_t *len, weir_err *err);
 
+/* One collector a state file: a lock beside it (path.lock), held until *lock is closed or the process ends.
+ * WEIR_ELIMIT another process has it; WEIR_EIO it cannot be made, *lock is -1. */
+weir_status state_lock(const char *path, int *lock, weir_err *err);
+
 #endif

@@ -619,7 +619,9 @@ static const struct {
     const char *name;
     unsigned bit;
 } quirks[] = {
-#include "quirk_table.inc" /* {"uptime-seconds", 1}, ... from registry/quirks.tsv */
+#define QUIRK(name, bit, comma) {name, bit},
+#include "quirk_table.inc" /* from registry/quirks.tsv */
+#undef QUIRK
 };
 
 unsigned weir_quirk_by_name(const char *name)
@@ -628,6 +630,15 @@ unsigned weir_quirk_by_name(const char *name)
         if (strcmp(quirks[i].name, name) == 0)
             return quirks[i].bit;
     return 0;
+}
+
+const char *weir_quirk_names(void)
+{
+#define QUIRK(name, bit, comma) name comma
+    return
+#include "quirk_table.inc"
+        ;
+#undef QUIRK
 }
 
 const weir_counters *weir_decoder_counters(const weir_decoder *d)
