@@ -678,8 +678,6 @@ static bool setup_decoder(struct collector *c, weir_err *err)
     uint8_t *data;
     size_t len;
     weir_status s = WEIR_ENOTFOUND;
-    if (cfg->state_path && state_lock(cfg->state_path, &c->state_lock, err) == WEIR_ELIMIT)
-        return false;
     if (cfg->state_path)
         s = state_read(cfg->state_path, &data, &len, err);
     if (s == WEIR_OK) {
@@ -761,7 +759,15 @@ static bool setup(struct collector *c, weir_err *err)
                                .room = &c->work,
                                .gone_fd = c->gone_fd};
     c->out = writer_new(&w, err);
-    return c->out != NULL;
+    if (!c->out)
+        return false;
+    /* Last, so that two collectors on one output hear of the output. Where no lock can be made, no state can be
+     * written either, which says itself. */
+    if (!cfg->state_path || state_lock(cfg->state_path, &c->state_lock, err) != WEIR_ELIMIT)
+        return true;
+    writer_finish(c->out);
+    (void)writer_stop(c->out);
+    return false;
 }
 
 static void say_ready(struct collector *c)

@@ -16,14 +16,14 @@ from collector import DEADLINE_S, WEIR, Collector, CollectorTest, check_laws, li
 
 
 def members_of(path):
-    """Lengths of the gzip members as their extra fields tell them."""
+    """Lengths of the gzip members as their extra fields tell them; the first is the one of nothing."""
     with open(path, "rb") as f:
         data = f.read()
     out, at = [], 0
     while at < len(data):
         assert data[at:at + 4] == b"\x1f\x8b\x08\x04" and data[at + 12:at + 14] == b"WR", data[at:at + 20]
         length = struct.unpack_from("<I", data, at + 16)[0]
-        assert gzip.decompress(data[at:at + length])
+        assert bool(gzip.decompress(data[at:at + length])) == bool(out), at
         out.append(length)
         at += length
     assert at == len(data)
@@ -60,7 +60,7 @@ class Lines(CollectorTest):
             c.send(P.v5([1]))
             c.decoded(1)
             c.stop()
-        self.assertRegex(" ".join(sorted(os.listdir(self.dir))), r"^\d{10}\.gz weir-collect\.state$")
+        self.assertRegex(" ".join(sorted(os.listdir(self.dir))), r"^\d{10}\.gz weir-collect\.state weir-collect\.state\.lock$")
 
     def test_plain_lines_on_stdout_at_once(self):
         with Collector("-o", "-", stdout=subprocess.PIPE) as c:
@@ -281,7 +281,7 @@ class Surviving(CollectorTest):
                 c.decoded(1)
                 c.stop()
         self.assertEqual([f[0]["SRC_PORT"] for _, f in packets_of(out)], [1024, 1025, 1026])
-        self.assertEqual(len(members_of(out)), 3)
+        self.assertEqual(len(members_of(out)), 1 + 3)
 
     def test_killed_at_any_moment(self):
         """What was reported as written is there, whole, whenever it was killed; and it goes on from there."""
@@ -331,7 +331,7 @@ class Surviving(CollectorTest):
         sizes = members_of(out)
         with open(out, "rb") as f:
             whole = f.read()
-        start = sizes[0] + sizes[1]
+        start = sum(sizes[:3])
         # -r of nothing: opens and recovers the output, writes nothing.
         empty = self.path("empty.pcap")
         with open(empty, "wb") as f:
@@ -394,6 +394,28 @@ class Surviving(CollectorTest):
             other.end(status=1)
             self.assertIn("being written by another process", "".join(other.said))
             c.stop()
+
+    def test_one_collector_a_state(self):
+        with Collector("-o", self.path("a.gz"), "--state", self.path("s")) as c, \
+                Collector("-o", self.path("b.gz"), "--state", self.path("s"), ready=False) as other:
+            other.end(status=1)
+            self.assertIn("in use by another collector", "".join(other.said))
+            c.stop()
+
+    def test_empty_file_is_gzip(self):
+        out = self.path("a.gz")
+        with Collector("-o", out) as c:
+            with gzip.open(out) as f:
+                self.assertEqual(f.read(), b"")
+            c.stop()
+
+    def test_captures_that_cannot_all_be_decoded(self):
+        bad = self.path("bad.hex")
+        with open(bad, "w") as f:
+            f.write("0005 0001\n")
+        with Collector("-r", bad, "-o", self.path("a.gz"), ready=False) as c:
+            c.end(status=1)
+            self.assertIn("1 packets rejected", "".join(c.said))
 
     def test_rotation(self):
         out = self.path("a.gz")
