@@ -165,6 +165,30 @@ static weir_status read_file(struct analysis *a, int fd, weir_err *err)
     return st;
 }
 
+static const char standard_input[] = "standard input";
+
+/* One file into the order of all, "-": standard input. WEIR_ENOTFOUND: it cannot be opened, which has been said in the
+ * words of netflow.analyzer. */
+static weir_status read_named(struct analysis *a, const char *path, weir_err *err)
+{
+    if (strcmp(path, "-") == 0) {
+        a->file = standard_input;
+        return read_file(a, STDIN_FILENO, err);
+    }
+    a->file = path;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ENOENT)
+            log_error("File %s does not exist!", path);
+        else
+            log_error("cannot open %s: %s", path, strerror(errno));
+        return weir_err_set(err, WEIR_ENOTFOUND, 0, "%s", path);
+    }
+    weir_status st = read_file(a, fd, err);
+    (void)close(fd);
+    return st;
+}
+
 static weir_status pair_all(struct analysis *a, weir_err *err)
 {
     struct order_item item;
@@ -254,40 +278,27 @@ static int run(const void *args_, int n, char **operands)
 {
     const struct analyze_args *args = args_;
     log_init("weir analyze", LOG_LEVEL_INFO);
-    if (n > 0)
-        return opt_usage(&cmd_analyze, "unexpected argument '%s' (name the file with -f)",
-                         operands[0]);
-
     struct entry_host only = {.family = 0};
     if (args->match_host &&
         !entry_address(args->match_host, strlen(args->match_host), only.addr, &only.family)) {
         log_error("IP address '%s' is neither IPv4 nor IPv6", args->match_host);
         return 1;
     }
-    struct analysis a = {.args = args, .file = "standard input"};
-    int fd = STDIN_FILENO;
-    if (args->file && strcmp(args->file, "-") != 0) {
-        a.file = args->file;
-        fd = open(args->file, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT)
-            log_error("File %s does not exist!", args->file);
-        else if (fd < 0)
-            log_error("cannot open %s: %s", args->file, strerror(errno));
-        if (fd < 0)
-            return 1;
-    }
+    struct analysis a = {.args = args, .file = standard_input};
     weir_err err = {0};
     weir_status st = set_up(&a, only, &err);
-    if (st == WEIR_OK)
-        st = read_file(&a, fd, &err);
+    if (st == WEIR_OK && (args->file || n == 0))
+        st = read_named(&a, args->file ? args->file : "-", &err);
+    for (int i = 0; i < n && st == WEIR_OK; i++)
+        st = read_named(&a, operands[i], &err);
+    if (n + (args->file != NULL) > 1)
+        a.file = "all files";
     if (st == WEIR_OK)
         st = pair_all(&a, &err);
-    if (st != WEIR_OK)
-        log_error("%s", err.msg);
-    else
+    if (st == WEIR_OK)
         tell_counts(&a);
-    if (fd != STDIN_FILENO)
-        (void)close(fd);
+    else if (st != WEIR_ENOTFOUND)
+        log_error("%s", err.msg);
     report_free(a.report);
     services_free(a.ports);
     pairing_free(a.pairs);
@@ -300,12 +311,13 @@ static int run(const void *args_, int n, char **operands)
 const struct cmd cmd_analyze = {
     .name = "analyze",
     .what = "show who talked to whom in the files of a collector",
-    .operands = "",
+    .operands = "[FILE]...",
     .opts = analyze_opts,
     .args_size = sizeof(struct analyze_args),
     .defaults = &defaults,
     .run = run,
     .examples = "weir analyze -f 1585742516.gz  # connections of at least 10 packets, with names\n"
+                "weir analyze archive/*.gz  # several files, as one\n"
                 "weir analyze -n -p 1 --match-host 192.0.2.7 < flows.gz  # all of one host, "
                 "addresses only\n"
                 "weir analyze -n --pair 5tuple -o json -f flows.gz  # for machines, tolerant of "

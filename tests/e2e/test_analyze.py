@@ -421,13 +421,25 @@ class Files(unittest.TestCase):
         self.assertEqual(connections(lines)[1], "")
         self.assertEqual(len(connections(lines)[0]), 2)
 
+    def test_several_files_are_one(self):
+        """Halves of a connection in two files; named with -f, as operands, in any order."""
+        there, back_again = back(v9, A, B)
+        with tempfile.TemporaryDirectory() as folder:
+            first, second = Path(folder, "1.gz"), Path(folder, "2.jsonl")
+            first.write_bytes(gzip.compress((entry(1.5, there) + "\n").encode()))
+            second.write_text(entry(2.5, back_again) + "\n", encoding="utf-8")
+            one, _ = analyze([entry(1.5, there), entry(2.5, back_again)])
+            self.assertIn(B, one)
+            for names in ((first, second), (second, first), ("-f", second, first)):
+                self.assertEqual(run("-n", "-p", 0, *names), (one, ""))
+
     def test_messages(self):
         out, said = run("-n", "--match-host", "10.0.0.256", ok=1)
         self.assertEqual((out, said), ("", "weir analyze: IP address '10.0.0.256' is neither IPv4 nor IPv6\n"))
         out, said = run("-n", "-f", "no-such-file.gz", ok=1)
         self.assertEqual((out, said), ("", "weir analyze: File no-such-file.gz does not exist!\n"))
         self.assertIn("cannot read", run("-n", "-f", tempfile.gettempdir(), ok=1)[1])
-        run("-n", "file.gz", ok=2)
+        self.assertEqual(run("-n", "no-such-file.gz", ok=1)[1], said)
         run("--pair", "x", ok=2)
         with open("/dev/full", "wb") as full:
             done = subprocess.run([WEIR, "analyze", "-n"], input=self.good(1)[0].encode(), stdout=full,
