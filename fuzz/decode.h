@@ -186,4 +186,36 @@ static inline void fuzz_round_trip(const weir_decoder *d, const weir_decoder_opt
     free(second);
 }
 
+/* Feed a row of packets from one exporter, a second apart: the input is a row of 2-octet lengths, each before that many
+ * octets, which go behind head[n_head]. ipfix: octets 2 and 3 of the packet get its length, as the message says it. */
+static inline int fuzz_packets(const uint8_t *data, size_t len, const uint8_t *head, size_t n_head,
+                               bool ipfix)
+{
+    weir_decoder *d = weir_decoder_new(&fuzz_small, NULL);
+    weir_endpoint from = {.family = 4, .port = 2055, .addr = {192, 0, 2, 1}};
+    fuzz_seen seen = {0};
+    uint8_t packet[65535];
+    memcpy(packet, head, n_head);
+    for (int64_t now_ns = FUZZ_TIME_NS; len >= 2; now_ns += 1000000000) {
+        size_t n = (size_t)weir_be(data, 2);
+        data += 2;
+        len -= 2;
+        n = n < len ? n : len;
+        n = n < sizeof packet - n_head ? n : sizeof packet - n_head;
+        memcpy(packet + n_head, data, n);
+        if (ipfix) {
+            packet[2] = (uint8_t)((n + n_head) >> 8);
+            packet[3] = (uint8_t)(n + n_head);
+        }
+        fuzz_feed(d, &from, now_ns, packet, n + n_head, &seen);
+        data += n;
+        len -= n;
+    }
+    fuzz_round_trip(d, &fuzz_small);
+    weir_decoder_finish(d, &fuzz_handlers, &seen);
+    fuzz_law(d, &seen);
+    weir_decoder_free(d);
+    return 0;
+}
+
 #endif

@@ -1,27 +1,7 @@
-/* One or more NetFlow v9 packets of one exporter: the input is a row of 2-octet lengths, each before that many octets behind
- * the version. */
+/* One or more NetFlow v9 packets of one exporter, behind the version. */
 #include "decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    weir_decoder *d = weir_decoder_new(&fuzz_small, NULL);
-    weir_endpoint from = {.family = 4, .port = 2055, .addr = {192, 0, 2, 1}};
-    fuzz_seen seen = {0};
-    uint8_t packet[65535] = {0, 9};
-    for (int64_t now_ns = FUZZ_TIME_NS; len >= 2; now_ns += 1000000000) {
-        size_t n = (size_t)weir_be(data, 2);
-        data += 2;
-        len -= 2;
-        n = n < len ? n : len;
-        n = n < sizeof packet - 2 ? n : sizeof packet - 2;
-        memcpy(packet + 2, data, n);
-        fuzz_feed(d, &from, now_ns, packet, n + 2, &seen);
-        data += n;
-        len -= n;
-    }
-    fuzz_round_trip(d, &fuzz_small);
-    weir_decoder_finish(d, &fuzz_handlers, &seen);
-    fuzz_law(d, &seen);
-    weir_decoder_free(d);
-    return 0;
+    return fuzz_packets(data, len, (const uint8_t[]){0, 9}, 2, false);
 }
