@@ -68,6 +68,7 @@ weir_status names_new(names **out, const struct names_options *opts, weir_err *e
     struct ares_options o = {.tries = TRIES};
     const int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
     int servers = 1, got = ares_library_init(ARES_LIB_INIT_ALL);
+    bool bad_servers = false;
     for (int round = 0; got == ARES_SUCCESS && round < 2; round++) {
         if (round)
             ares_destroy(n->channel);
@@ -75,8 +76,10 @@ weir_status names_new(names **out, const struct names_options *opts, weir_err *e
         uint64_t each = n->timeout_ms / 3 / (uint64_t)servers;
         o.timeout = each < 50 ? 50 : (int)each;
         got = ares_init_options(&n->channel, &o, mask);
-        if (got == ARES_SUCCESS && opts->servers)
+        if (got == ARES_SUCCESS && opts->servers) {
             got = ares_set_servers_ports_csv(n->channel, opts->servers);
+            bad_servers = got != ARES_SUCCESS && got != ARES_ENOMEM;
+        }
         struct ares_addr_port_node *list = NULL;
         servers = 0;
         if (got == ARES_SUCCESS && ares_get_servers_ports(n->channel, &list) == ARES_SUCCESS)
@@ -86,6 +89,11 @@ weir_status names_new(names **out, const struct names_options *opts, weir_err *e
             ares_free_data(list);
         if (servers <= 1)
             break;
+    }
+    if (bad_servers) {
+        names_free(n);
+        return weir_err_set(err, WEIR_EINVAL, 0, "'%s' is no address of a name server",
+                            opts->servers);
     }
     if (got != ARES_SUCCESS) {
         weir_err_set(err, WEIR_EIO, 0, "cannot start the name resolver: %s", ares_strerror(got));

@@ -21,7 +21,8 @@ struct names_options {
         *servers; /* "192.0.2.1:5353,192.0.2.2" instead of the system's; NULL: the system's */
 };
 
-/* WEIR_ENOMEM; WEIR_EIO the resolver cannot start, msg says why. *out: names_free. */
+/* WEIR_ENOMEM; WEIR_EIO the resolver cannot start, msg says why. *out: names_free. WEIR_EINVAL: opts->servers is no list of
+ * addresses. */
 weir_status names_new(names **out, const struct names_options *opts, weir_err *err);
 void names_free(names *n);
 

@@ -260,7 +260,10 @@ static weir_status set_up(struct analysis *a, struct entry_host only, weir_err *
                                   .servers = args->dns_server};
         if (o.timeout_ms == 0)
             o.timeout_ms = 1;
-        if (names_new(&a->hosts, &o, err) != WEIR_OK)
+        weir_status st = names_new(&a->hosts, &o, err);
+        if (st == WEIR_EINVAL)
+            return st;
+        if (st != WEIR_OK)
             log_warning("%s; showing addresses", err->msg);
     }
     a->parser = entry_parser_new(mode == PAIR_5TUPLE, only);
@@ -295,8 +298,11 @@ static int run(const void *args_, int n, char **operands)
         a.file = "all files";
     if (st == WEIR_OK)
         st = pair_all(&a, &err);
+    bool usage = st == WEIR_EINVAL; /* of --dns-server: nothing has been read yet */
     if (st == WEIR_OK)
         tell_counts(&a);
+    else if (usage)
+        (void)opt_usage(&cmd_analyze, "--dns-server: %s", err.msg);
     else if (st != WEIR_ENOTFOUND)
         log_error("%s", err.msg);
     report_free(a.report);
@@ -305,7 +311,7 @@ static int run(const void *args_, int n, char **operands)
     order_free(a.order);
     entry_parser_free(a.parser);
     names_free(a.hosts);
-    return st != WEIR_OK || a.failed;
+    return usage ? 2 : st != WEIR_OK || a.failed;
 }
 
 const struct cmd cmd_analyze = {

@@ -620,8 +620,9 @@ class Names(unittest.TestCase):
                 self.assertRegex(out, r"Between [!-~]+ \(198.51.100.250\) and [!-~]+ \(198.51.100.0\)\n$")
 
     def test_bad_server(self):
-        _, said = run("--dns-server", "nonsense", data=self.lines(1)[0].encode())
-        self.assertIn("showing addresses", said)
+        out, said = run("--dns-server", "nonsense", data=self.lines(1)[0].encode(), ok=2)
+        self.assertEqual(out, "")
+        self.assertIn("--dns-server: 'nonsense' is no address of a name server", said)
 
 
 def reference():
