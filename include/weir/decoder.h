@@ -164,6 +164,9 @@ typedef enum weir_outcome {
 typedef struct weir_handlers {
     void (*begin)(void *user, const weir_packet *p);
     void (*record)(void *user, const weir_record *r);
+    /* When set, takes the place of .record for the records of a set whose template has no variable field: n records, the
+     * next one always first->len octets behind. For reading a field at a time over all of them. */
+    void (*records)(void *user, const weir_record *first, size_t n);
     void (*options)(void *user, const weir_record *r);
     /* When weir_decoder_tick finds that a template has expired, no packet says so: p then has id 0 and tells
      * the exporter, version and domain alone. Templates that go with their whole stream (to make room) or with

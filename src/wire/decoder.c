@@ -187,11 +187,17 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
         WIRE_COUNT(w->s, older_than_template, 1);
     if (!pub->variable) {
         size_t stride = pub->min_len;
-        for (n = len / stride; r.data + stride <= body + len; r.data += stride) {
-            if (learn)
-                listen(w, t, &r);
-            if (fn)
-                fn(d->user, &r);
+        n = len / stride;
+        if (!pub->options && d->on->records) {
+            if (n > 0)
+                d->on->records(d->user, &r, n);
+        } else {
+            for (; r.data + stride <= body + len; r.data += stride) {
+                if (learn)
+                    listen(w, t, &r);
+                if (fn)
+                    fn(d->user, &r);
+            }
         }
         /* The last record might be the padding up to a multiple of 4: at most 3 octets, all zero. */
         size_t last = n > 0 ? (n - 1) * stride : 0;
