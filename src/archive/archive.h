@@ -26,27 +26,31 @@ enum archive_sync {
 };
 
 struct archive_options {
-    const char *dir;       /* made when missing */
-    unsigned worker;       /* the number behind -w in file names */
-    int64_t rotate_ns;     /* length of a file, a divisor of an hour; 0: 5 min */
-    uint32_t group_rows;   /* rows of a full row group; 0: 1048576 */
-    uint32_t direct_rows;  /* so many rows at once become a row group without passing the journal; 0: 131072 */
+    const char *dir;     /* made when missing */
+    unsigned worker;     /* the number behind -w in file names */
+    int64_t rotate_ns;   /* length of a file, a divisor of an hour; 0: 5 min */
+    uint32_t group_rows; /* rows of a full row group; 0: 1048576 */
+    uint32_t
+        direct_rows; /* so many rows at once become a row group without passing the journal; 0: 131072 */
     enum archive_sync sync;
-    int zstd_level;        /* 0: 1 */
-    void (*log)(void *user, const char *text); /* what recovery did and what went wrong; may be NULL */
+    int zstd_level; /* 0: 1 */
+    void (*log)(void *user,
+                const char *text); /* what recovery did and what went wrong; may be NULL */
     void *user;
 };
 
 /* Takes the lock and recovers what a crash left. WEIR_ELIMIT: another process writes this archive (err says its pid);
  * WEIR_EIO; WEIR_ENOMEM; WEIR_EINVAL. */
-weir_status archive_writer_open(const struct archive_options *o, archive_writer **out, weir_err *err);
+weir_status archive_writer_open(const struct archive_options *o, archive_writer **out,
+                                weir_err *err);
 
 /* Store the rows of a batch received at or before received_ns (of either table): after WEIR_OK every reader sees them and a crash
  * of the process does not lose them. All rows belong into the file of received_ns's rotation slot; the caller cuts its
  * batches there (archive_slot). The batch is only read.
  * WEIR_EIO, WEIR_ELIMIT (no room on the device): nothing of the batch was stored and what was stored before is intact; the same batch may be
  * given again. WEIR_ENOMEM likewise. */
-weir_status archive_writer_store(archive_writer *w, const flow_batch *b, int64_t received_ns, weir_err *err);
+weir_status archive_writer_store(archive_writer *w, const flow_batch *b, int64_t received_ns,
+                                 weir_err *err);
 
 /* The slot a time belongs to: batches must not span two of them. */
 int64_t archive_slot(const archive_writer *w, int64_t received_ns);
@@ -55,8 +59,8 @@ int64_t archive_slot(const archive_writer *w, int64_t received_ns);
 weir_status archive_writer_tick(archive_writer *w, int64_t now_ns, weir_err *err);
 
 /* A rate that became known after the data: applied to rows of open files that are not yet in a row group. */
-void archive_writer_sampling(archive_writer *w, const uint8_t *exporter, uint32_t len, uint32_t domain, uint64_t selector,
-                             double rate, const char *source);
+void archive_writer_sampling(archive_writer *w, const uint8_t *exporter, uint32_t len,
+                             uint32_t domain, uint64_t selector, double rate, const char *source);
 
 struct archive_counters {
     uint64_t rows, option_rows; /* stored */
@@ -79,23 +83,24 @@ typedef struct archive_scan archive_scan;
 typedef struct parquet_file parquet_file;
 
 struct archive_part {
-    const char *path;        /* as opened, for messages */
+    const char *path;         /* as opened, for messages */
     const parquet_file *file; /* rows, in order; borrowed from the scan */
-    bool open;               /* of a file that is still being written */
-    bool tail;               /* rows that are not in a row group yet */
+    bool open;                /* of a file that is still being written */
+    bool tail;                /* rows that are not in a row group yet */
 };
 
 /* path: an archive's directory, a directory of Parquet files (recursively, hidden and _ names left out), or one
  * file. table: which part of an archive. Files by path are read as they are. from, to (both borrowed until open
  * returns): first and last file name of a range as nfdump's -R dir/first:last has it, NULL: all.
  * WEIR_EIO with what cannot be opened; WEIR_ENOTFOUND: nothing there that looks like an archive or a Parquet file. */
-weir_status archive_scan_open(const char *path, enum flow_table table, const char *from, const char *to, archive_scan **out,
-                              weir_err *err);
+weir_status archive_scan_open(const char *path, enum flow_table table, const char *from,
+                              const char *to, archive_scan **out, weir_err *err);
 
 /* The next partition's parts, in order of time; *n may be 0. parts live until archive_scan_release (any thread) for this
  * partition. WEIR_END after the last. A file that cannot be read is reported by name in err with its status; the next call
  * goes on behind it (the caller counts it). */
-weir_status archive_scan_next(archive_scan *s, struct archive_part **parts, size_t *n, weir_err *err);
+weir_status archive_scan_next(archive_scan *s, struct archive_part **parts, size_t *n,
+                              weir_err *err);
 void archive_scan_release(archive_scan *s, struct archive_part *parts, size_t n);
 void archive_scan_close(archive_scan *s); /* takes NULL; all parts released before */
 
@@ -103,11 +108,13 @@ void archive_scan_close(archive_scan *s); /* takes NULL; all parts released befo
 
 struct archive_compact_options {
     const char *dir;
-    int64_t older_than_ns; /* only partitions whose hour ended before; 0: all hours before the current one */
-    int zstd_level;        /* 0: 9 */
-    uint32_t group_rows;   /* 0: 1048576 */
+    int64_t
+        older_than_ns; /* only partitions whose hour ended before; 0: all hours before the current one */
+    int zstd_level;           /* 0: 9 */
+    uint32_t group_rows;      /* 0: 1048576 */
     bool (*stop)(void *user); /* asked often; true: give up, nothing is changed; may be NULL */
-    void (*progress)(void *user, const char *partition, uint64_t octets_before, uint64_t octets_after);
+    void (*progress)(void *user, const char *partition, uint64_t octets_before,
+                     uint64_t octets_after);
     void *user;
 };
 struct archive_compact_counters {
@@ -116,27 +123,31 @@ struct archive_compact_counters {
 /* Merge the closed files of each past hour into one (more when above 2^31 rows), rows of a group sorted by source address, bloom
  * filters on addresses; the inputs go when the result is safe on disk. Harmless beside a running collector, and when
  * killed at any moment. */
-weir_status archive_compact(const struct archive_compact_options *o, struct archive_compact_counters *out, weir_err *err);
+weir_status archive_compact(const struct archive_compact_options *o,
+                            struct archive_compact_counters *out, weir_err *err);
 
 struct archive_expire_options {
     const char *dir;
-    int64_t before_ns;     /* partitions whose hour ended before this go; 0: no limit of age */
-    uint64_t max_octets;   /* oldest partitions go until no more is left; 0: no limit */
-    uint64_t min_free;     /* ... until the device has this much free; 0: no limit */
+    int64_t before_ns;   /* partitions whose hour ended before this go; 0: no limit of age */
+    uint64_t max_octets; /* oldest partitions go until no more is left; 0: no limit */
+    uint64_t min_free;   /* ... until the device has this much free; 0: no limit */
     bool dry_run;
     void (*progress)(void *user, const char *partition, uint64_t octets);
     void *user;
 };
 /* *octets, *n_files: removed (or would be). Never touches open files. */
-weir_status archive_expire(const struct archive_expire_options *o, uint64_t *octets, uint64_t *n_files, weir_err *err);
+weir_status archive_expire(const struct archive_expire_options *o, uint64_t *octets,
+                           uint64_t *n_files, weir_err *err);
 
 /* Every checksum, statistic and row count of every file. report: one call a file, err NULL: it is sound. *n_bad. */
-weir_status archive_verify(const char *dir, void (*report)(void *user, const char *path, uint64_t rows, const weir_err *err),
+weir_status archive_verify(const char *dir,
+                           void (*report)(void *user, const char *path, uint64_t rows,
+                                          const weir_err *err),
                            void *user, uint64_t *n_files, uint64_t *n_bad, weir_err *err);
 
 /* Recover what a crash left, without a collector (which does the same at its start): takes the lock. Files that
  * cannot be read are moved to DIR/damaged, if move_damaged. */
-weir_status archive_repair(const char *dir, bool move_damaged, void (*log)(void *user, const char *text), void *user,
-                           weir_err *err);
+weir_status archive_repair(const char *dir, bool move_damaged,
+                           void (*log)(void *user, const char *text), void *user, weir_err *err);
 
 #endif

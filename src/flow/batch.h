@@ -21,7 +21,8 @@ typedef struct flow_batch flow_batch;
 enum flow_table { FLOW_TABLE_FLOWS, FLOW_TABLE_OPTIONS };
 
 enum {
-    FLOW_MAX_EXTRA = 512 /* extra columns of a batch; what is beyond goes into the JSON column `extra` */
+    FLOW_MAX_EXTRA =
+        512 /* extra columns of a batch; what is beyond goes into the JSON column `extra` */
 };
 
 /* Different values of a column, in order of first appearance. Key i is keys[starts[i] .. starts[i + 1]). */
@@ -34,10 +35,11 @@ struct flow_dict {
 /* One column, for reading; borrowed until the batch changes. */
 struct flow_vec {
     const struct flow_column *column;
-    uint32_t n;            /* rows that have a place here; rows from n on are null; 0: all rows are null */
+    uint32_t n; /* rows that have a place here; rows from n on are null; 0: all rows are null */
     uint32_t n_valid;      /* rows that have a value */
     const uint64_t *valid; /* n bits, least significant first; NULL: all n are there */
-    const void *values;    /* n values of flow_type_octets(type), null rows 0; NULL for dictionary columns */
+    const void
+        *values; /* n values of flow_type_octets(type), null rows 0; NULL for dictionary columns */
     const uint32_t *codes; /* n codes into dict, null rows 0 */
     struct flow_dict dict;
     /* of a list: row i has items starts[i] .. starts[i + 1] (of values or codes); n_items = starts[n] */
@@ -51,7 +53,7 @@ void flow_batch_reset(flow_batch *b);
 
 enum flow_table flow_batch_table(const flow_batch *b);
 uint32_t flow_batch_rows(const flow_batch *b);
-size_t flow_batch_octets(const flow_batch *b); /* memory in use by values and dictionaries */
+size_t flow_batch_octets(const flow_batch *b);      /* memory in use by values and dictionaries */
 uint32_t flow_batch_n_columns(const flow_batch *b); /* those of the table, then the extra ones */
 void flow_batch_vec(const flow_batch *b, uint32_t column, struct flow_vec *out);
 
@@ -77,9 +79,11 @@ uint32_t flow_batch_key(flow_batch *b, uint32_t column, const void *key, uint32_
 bool flow_batch_list(flow_batch *b, uint32_t column, uint32_t row, const void *items, uint32_t n);
 
 /* One value at a time, for the record path. False: out of memory. */
-bool flow_batch_set_u64(flow_batch *b, uint32_t column, uint32_t row, uint64_t v); /* narrowed; also S*, TIME */
+bool flow_batch_set_u64(flow_batch *b, uint32_t column, uint32_t row,
+                        uint64_t v); /* narrowed; also S*, TIME */
 bool flow_batch_set_f64(flow_batch *b, uint32_t column, uint32_t row, double v);
-bool flow_batch_set_key(flow_batch *b, uint32_t column, uint32_t row, const void *key, uint32_t len);
+bool flow_batch_set_key(flow_batch *b, uint32_t column, uint32_t row, const void *key,
+                        uint32_t len);
 bool flow_batch_set_null(flow_batch *b, uint32_t column, uint32_t row);
 
 /* ---- moving rows ---- */
@@ -95,8 +99,8 @@ weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir
 
 /* A rate that became known after the rows: for rows of this exporter and domain without a rate (and of this selector,
  * where that is not 0). Returns how many rows got it. exporter: 4 or 16 octets. */
-uint32_t flow_batch_sampling(flow_batch *b, const uint8_t *exporter, uint32_t len, uint32_t domain, uint64_t selector,
-                             double rate, const char *source);
+uint32_t flow_batch_sampling(flow_batch *b, const uint8_t *exporter, uint32_t len, uint32_t domain,
+                             uint64_t selector, double rate, const char *source);
 
 /* The text of a dictionary key as people and files have it (address, MAC; text as it is), appended to out. */
 void flow_key_text(enum flow_type type, const uint8_t *key, uint32_t len, base_buf *out);

@@ -8,24 +8,24 @@
 #include <stdint.h>
 
 /* How values of a column stand in a batch, and in a Parquet file. */
-#define FLOW_TYPE_MAP(X)                                                                                               \
-    X(BOOL, "bool", 1)      /* BOOLEAN */                                                                              \
-    X(U8, "u8", 1)          /* INT32 UINT_8 */                                                                         \
-    X(U16, "u16", 2)        /* INT32 UINT_16 */                                                                        \
-    X(U32, "u32", 4)        /* INT32 UINT_32 */                                                                        \
-    X(U64, "u64", 8)        /* INT64 UINT_64 */                                                                        \
-    X(S8, "s8", 1)                                                                                                     \
-    X(S16, "s16", 2)                                                                                                   \
-    X(S32, "s32", 4)                                                                                                   \
-    X(S64, "s64", 8)                                                                                                   \
-    X(F64, "f64", 8)        /* DOUBLE */                                                                               \
-    X(TIME, "time", 8)      /* INT64 TIMESTAMP(MICROS, UTC): microseconds since 1970 */                                \
-    X(TIME_NS, "time_ns", 8) /* INT64 TIMESTAMP(NANOS, UTC) */                                                         \
-    X(ADDR, "addr", 0)      /* STRING; key in a batch: 4 or 16 octets */                                               \
-    X(MAC, "mac", 0)        /* STRING; key: 6 octets */                                                                \
-    X(TEXT, "text", 0)      /* STRING; key: UTF-8 */                                                                   \
-    X(OCTETS, "octets", 0)  /* BYTE_ARRAY; key: the octets */                                                          \
-    X(JSON, "json", 0)      /* JSON; key: the text */
+#define FLOW_TYPE_MAP(X)                                                                           \
+    X(BOOL, "bool", 1) /* BOOLEAN */                                                               \
+    X(U8, "u8", 1)     /* INT32 UINT_8 */                                                          \
+    X(U16, "u16", 2)   /* INT32 UINT_16 */                                                         \
+    X(U32, "u32", 4)   /* INT32 UINT_32 */                                                         \
+    X(U64, "u64", 8)   /* INT64 UINT_64 */                                                         \
+    X(S8, "s8", 1)                                                                                 \
+    X(S16, "s16", 2)                                                                               \
+    X(S32, "s32", 4)                                                                               \
+    X(S64, "s64", 8)                                                                               \
+    X(F64, "f64", 8)         /* DOUBLE */                                                          \
+    X(TIME, "time", 8)       /* INT64 TIMESTAMP(MICROS, UTC): microseconds since 1970 */           \
+    X(TIME_NS, "time_ns", 8) /* INT64 TIMESTAMP(NANOS, UTC) */                                     \
+    X(ADDR, "addr", 0)       /* STRING; key in a batch: 4 or 16 octets */                          \
+    X(MAC, "mac", 0)         /* STRING; key: 6 octets */                                           \
+    X(TEXT, "text", 0)       /* STRING; key: UTF-8 */                                              \
+    X(OCTETS, "octets", 0)   /* BYTE_ARRAY; key: the octets */                                     \
+    X(JSON, "json", 0)       /* JSON; key: the text */
 
 enum flow_type {
 #define X(name, text, octets) FLOW_TYPE_##name,
@@ -39,8 +39,8 @@ const char *flow_type_text(enum flow_type t); /* "u64" */
 size_t flow_type_octets(enum flow_type t);
 
 struct flow_column {
-    const char *name;    /* "src_addr"; in Parquet, JSON, SQL and the query language alike */
-    uint8_t type;        /* enum flow_type; of the items of a list */
+    const char *name; /* "src_addr"; in Parquet, JSON, SQL and the query language alike */
+    uint8_t type;     /* enum flow_type; of the items of a list */
     bool list;
     const char *unit;    /* "octets", "packets", "us" or "" */
     const char *sources; /* as in the table: elements in order of preference */

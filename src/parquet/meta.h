@@ -13,13 +13,13 @@ struct meta_stats {
 
 struct meta_chunk {
     uint8_t type, codec;
-    uint32_t encodings;  /* bit 1 << enum parquet_encoding */
+    uint32_t encodings;   /* bit 1 << enum parquet_encoding */
     bool dict_pages_only; /* encoding_stats, or the encodings list, say so */
-    int64_t n_values;    /* levels */
+    int64_t n_values;     /* levels */
     int64_t octets_plain, octets;
-    int64_t data_offset, dict_offset; /* dict_offset 0: none */
-    int64_t bloom_offset;             /* 0: none */
-    int32_t bloom_octets;             /* 0: unknown */
+    int64_t data_offset, dict_offset;         /* dict_offset 0: none */
+    int64_t bloom_offset;                     /* 0: none */
+    int32_t bloom_octets;                     /* 0: unknown */
     int64_t offset_index_at, column_index_at; /* 0: none */
     int32_t offset_index_octets, column_index_octets;
     struct meta_stats stats;
@@ -57,7 +57,8 @@ struct meta_file {
 };
 
 /* Parse FileMetaData. at: offset of p in the file, for messages. Strings and bounds are copied. */
-weir_status meta_parse(const uint8_t *p, size_t len, uint64_t at, struct meta_file *out, weir_err *err);
+weir_status meta_parse(const uint8_t *p, size_t len, uint64_t at, struct meta_file *out,
+                       weir_err *err);
 void meta_done(struct meta_file *m);
 
 /* Append FileMetaData. */
@@ -75,7 +76,8 @@ struct meta_page {
 };
 
 /* Parse one PageHeader of at most len octets; *used: its octets. */
-weir_status meta_page_parse(const uint8_t *p, size_t len, uint64_t at, struct meta_page *out, size_t *used, weir_err *err);
+weir_status meta_page_parse(const uint8_t *p, size_t len, uint64_t at, struct meta_page *out,
+                            size_t *used, weir_err *err);
 void meta_page_write(base_buf *b, const struct meta_page *page); /* v1 data and dictionary pages */
 
 /* Page index of one chunk. */
@@ -89,15 +91,17 @@ struct meta_page_bounds {
     int64_t n_nulls; /* -1 unknown */
 };
 void meta_offset_index_write(base_buf *b, const struct meta_page_place *pages, size_t n);
-void meta_column_index_write(base_buf *b, const struct meta_page_bounds *pages, size_t n, int order);
+void meta_column_index_write(base_buf *b, const struct meta_page_bounds *pages, size_t n,
+                             int order);
 /* out arrays are malloc'ed, the caller's; bounds borrow from p. */
-weir_status meta_offset_index_parse(const uint8_t *p, size_t len, uint64_t at, struct meta_page_place **out, size_t *n,
-                                    weir_err *err);
-weir_status meta_column_index_parse(const uint8_t *p, size_t len, uint64_t at, struct meta_page_bounds **out, size_t *n,
-                                    weir_err *err);
+weir_status meta_offset_index_parse(const uint8_t *p, size_t len, uint64_t at,
+                                    struct meta_page_place **out, size_t *n, weir_err *err);
+weir_status meta_column_index_parse(const uint8_t *p, size_t len, uint64_t at,
+                                    struct meta_page_bounds **out, size_t *n, weir_err *err);
 
 /* Bloom filter header (uncompressed split-block XXH64): octets of the bitset; *used: those of the header. */
-weir_status meta_bloom_parse(const uint8_t *p, size_t len, uint64_t at, uint32_t *n_octets, size_t *used, weir_err *err);
+weir_status meta_bloom_parse(const uint8_t *p, size_t len, uint64_t at, uint32_t *n_octets,
+                             size_t *used, weir_err *err);
 void meta_bloom_write(base_buf *b, uint32_t n_octets);
 
 #endif

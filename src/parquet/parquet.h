@@ -72,13 +72,13 @@ enum parquet_logical {
 
 struct parquet_column {
     const char *name;
-    uint8_t type;    /* enum parquet_type */
-    uint8_t logical; /* enum parquet_logical */
-    bool optional;   /* rows may be null */
-    bool list;       /* each row is a list of these (three-level LIST) */
-    bool item_optional;   /* of a list: its items may be null; false in what we write */
-    bool utc;             /* of a timestamp or time */
-    bool unsigned_order;  /* compares as unsigned (UINT_*) */
+    uint8_t type;             /* enum parquet_type */
+    uint8_t logical;          /* enum parquet_logical */
+    bool optional;            /* rows may be null */
+    bool list;                /* each row is a list of these (three-level LIST) */
+    bool item_optional;       /* of a list: its items may be null; false in what we write */
+    bool utc;                 /* of a timestamp or time */
+    bool unsigned_order;      /* compares as unsigned (UINT_*) */
     uint8_t scale, precision; /* of a decimal */
     uint32_t type_length;     /* octets of a FIXED value */
 };
@@ -109,8 +109,9 @@ struct parquet_data {
     size_t n;              /* rows */
     const uint64_t *valid; /* n bits, least significant first */
     const void *values;
-    const uint32_t *codes;          /* instead of values */
-    const struct parquet_bytes *dict; /* dict[n_dict], each used or not, all different: BYTE_ARRAY or FIXED */
+    const uint32_t *codes; /* instead of values */
+    const struct parquet_bytes
+        *dict; /* dict[n_dict], each used or not, all different: BYTE_ARRAY or FIXED */
     uint32_t n_dict;
     uint8_t width;
     const uint32_t *starts;

@@ -15,15 +15,17 @@ typedef struct parquet_cursor parquet_cursor;
 /* fd: a regular file, closed by parquet_close. name: for messages, copied. */
 weir_status parquet_open(int fd, const char *name, parquet_file **out, weir_err *err);
 /* The first len octets of fd followed by tail[tail_len] (copied): a file whose footer is not on disk yet. */
-weir_status parquet_open_parts(int fd, uint64_t len, const void *tail, size_t tail_len, const char *name,
-                               parquet_file **out, weir_err *err);
+weir_status parquet_open_parts(int fd, uint64_t len, const void *tail, size_t tail_len,
+                               const char *name, parquet_file **out, weir_err *err);
 /* data[len] is borrowed until parquet_close. */
-weir_status parquet_open_memory(const void *data, size_t len, const char *name, parquet_file **out, weir_err *err);
+weir_status parquet_open_memory(const void *data, size_t len, const char *name, parquet_file **out,
+                                weir_err *err);
 void parquet_close(parquet_file *f); /* takes NULL */
 
 const char *parquet_name(const parquet_file *f);
 uint64_t parquet_octets(const parquet_file *f);
-const struct parquet_schema *parquet_schema_of(const parquet_file *f); /* leaves only; others are left out */
+const struct parquet_schema *
+parquet_schema_of(const parquet_file *f); /* leaves only; others are left out */
 /* Column by name (exact), or -1. */
 int parquet_column_find(const parquet_file *f, const char *name);
 uint64_t parquet_n_rows(const parquet_file *f);
@@ -51,12 +53,13 @@ struct parquet_chunk_info {
     uint8_t codec;
     uint32_t encodings; /* bit 1 << enum parquet_encoding */
 };
-void parquet_chunk(const parquet_file *f, size_t group, size_t column, struct parquet_chunk_info *out);
+void parquet_chunk(const parquet_file *f, size_t group, size_t column,
+                   struct parquet_chunk_info *out);
 
 /* Whether a value may occur in the chunk according to its bloom filter (true when there is none). value: as PLAIN,
  * without length. Reads the filter's one block from the file. */
-weir_status parquet_bloom_may_have(const parquet_file *f, size_t group, size_t column, struct parquet_bytes value,
-                                   bool *may, weir_err *err);
+weir_status parquet_bloom_may_have(const parquet_file *f, size_t group, size_t column,
+                                   struct parquet_bytes value, bool *may, weir_err *err);
 
 /* Pages of a chunk by its page index, if it has one: *n 0 when not. rows are of the row group. */
 struct parquet_page_info {
@@ -64,15 +67,16 @@ struct parquet_page_info {
     bool all_null;
     struct parquet_bytes min, max; /* data NULL: unknown; borrowed until parquet_pages_free */
 };
-weir_status parquet_pages(const parquet_file *f, size_t group, size_t column, struct parquet_page_info **out, size_t *n,
-                          weir_err *err);
+weir_status parquet_pages(const parquet_file *f, size_t group, size_t column,
+                          struct parquet_page_info **out, size_t *n, weir_err *err);
 void parquet_pages_free(struct parquet_page_info *pages);
 
 /* A window of rows of one column; borrowed from the cursor until its next call. As struct parquet_data, with
  *   codes   when the cursor gives codes (parquet_cursor_dict is not NULL): valid rows' codes are < n_dict, null rows' 0
  *   values  else: INT32 -> int32_t/uint32_t, INT64 -> int64_t/uint64_t, BOOLEAN -> uint8_t, FLOAT, DOUBLE, BYTE_ARRAY,
  *           FIXED and INT96 -> struct parquet_bytes; null rows 0. */
-weir_status parquet_cursor_new(const parquet_file *f, size_t group, size_t column, parquet_cursor **out, weir_err *err);
+weir_status parquet_cursor_new(const parquet_file *f, size_t group, size_t column,
+                               parquet_cursor **out, weir_err *err);
 void parquet_cursor_free(parquet_cursor *c); /* takes NULL */
 
 /* The chunk's dictionary when all of its pages are dictionary-encoded, else NULL with *n 0: integers and floats as an
@@ -82,7 +86,8 @@ weir_status parquet_cursor_dict(parquet_cursor *c, const void **values, uint32_t
 
 /* Read the next n rows (fewer only at the end of the row group: then WEIR_END after the last). out->valid is NULL when
  * all n rows have values. */
-weir_status parquet_cursor_read(parquet_cursor *c, size_t n, struct parquet_data *out, weir_err *err);
+weir_status parquet_cursor_read(parquet_cursor *c, size_t n, struct parquet_data *out,
+                                weir_err *err);
 
 /* Pass over n rows; pages that hold none of the rows that are read are not decompressed. */
 weir_status parquet_cursor_skip(parquet_cursor *c, uint64_t n, weir_err *err);

@@ -22,30 +22,34 @@ struct parquet_writer_options {
     /* Takes the octets of the file in order. WEIR_OK or why not; nothing is written twice. */
     weir_status (*sink)(void *user, const void *data, size_t len, weir_err *err);
     void *user;
-    uint8_t codec;             /* enum parquet_codec: ZSTD, LZ4_RAW or NONE; a page that it does not shrink by 7 %
+    uint8_t
+        codec; /* enum parquet_codec: ZSTD, LZ4_RAW or NONE; a page that it does not shrink by 7 %
                                   makes its chunk be stored as it is */
-    int level;                 /* of zstd, 1 to 22 */
-    size_t page_rows;          /* rows a page; 0: 32768 */
-    size_t max_dict_octets;    /* a larger dictionary is given up for plain values; 0: 64 MiB */
-    const bool *bloom;         /* one a column: with a bloom filter; NULL: none */
-    double bloom_fpp;          /* false positives; 0: 0.01 */
-    int sorted_by;             /* column by which the rows of each group are sorted, -1: none */
+    int level; /* of zstd, 1 to 22 */
+    size_t page_rows;       /* rows a page; 0: 32768 */
+    size_t max_dict_octets; /* a larger dictionary is given up for plain values; 0: 64 MiB */
+    const bool *bloom;      /* one a column: with a bloom filter; NULL: none */
+    double bloom_fpp;       /* false positives; 0: 0.01 */
+    int sorted_by;          /* column by which the rows of each group are sorted, -1: none */
     bool sorted_descending;
-    const char *created_by;    /* "weir version 0.1.0" */
+    const char *created_by; /* "weir version 0.1.0" */
 };
 
 /* schema is copied. WEIR_OK; WEIR_EINVAL; WEIR_ENOMEM; or the sink's. */
-weir_status parquet_writer_new(const struct parquet_writer_options *o, const struct parquet_schema *schema,
-                               parquet_writer **out, weir_err *err);
+weir_status parquet_writer_new(const struct parquet_writer_options *o,
+                               const struct parquet_schema *schema, parquet_writer **out,
+                               weir_err *err);
 void parquet_writer_free(parquet_writer *w); /* takes NULL; without finish the file has no footer */
 
 /* Columns added behind the others: the row groups already written get nulls for them, at finish. The column must be
  * optional. */
-weir_status parquet_writer_add_columns(parquet_writer *w, const struct parquet_column *columns, size_t n, weir_err *err);
+weir_status parquet_writer_add_columns(parquet_writer *w, const struct parquet_column *columns,
+                                       size_t n, weir_err *err);
 
 /* Write one row group: data[n columns], all of n_rows rows (1 to 2^31 - 1). A column whose data has n 0 is null in
  * all rows. Nothing of a group that failed will be in the file's footer; the writer cannot be used further. */
-weir_status parquet_writer_group(parquet_writer *w, const struct parquet_data *data, size_t n_rows, weir_err *err);
+weir_status parquet_writer_group(parquet_writer *w, const struct parquet_data *data, size_t n_rows,
+                                 weir_err *err);
 
 /* Octets given to the sink so far: where the next row group begins. */
 uint64_t parquet_writer_offset(const parquet_writer *w);
@@ -56,12 +60,14 @@ void parquet_writer_group_meta(const parquet_writer *w, base_buf *out);
 
 /* A writer that goes on behind `offset` octets of a file whose row groups are described by metas[n] (from
  * parquet_writer_group_meta, in order); schema as the columns are known now. WEIR_EFORMAT: a meta is damaged. */
-weir_status parquet_writer_resume(const struct parquet_writer_options *o, const struct parquet_schema *schema,
-                                  uint64_t offset, const struct parquet_bytes *metas, size_t n,
-                                  parquet_writer **out, weir_err *err);
+weir_status parquet_writer_resume(const struct parquet_writer_options *o,
+                                  const struct parquet_schema *schema, uint64_t offset,
+                                  const struct parquet_bytes *metas, size_t n, parquet_writer **out,
+                                  weir_err *err);
 
 /* Bloom filters, page index, footer. With kv[n_kv] as key-value metadata. */
-weir_status parquet_writer_finish(parquet_writer *w, const struct parquet_key_value *kv, size_t n_kv, weir_err *err);
+weir_status parquet_writer_finish(parquet_writer *w, const struct parquet_key_value *kv,
+                                  size_t n_kv, weir_err *err);
 
 /* Octets that finish would write, without writing them, for readers of an unfinished file (parquet_open_parts):
  * the file is then the octets written so far followed by `out`. The writer can go on afterwards. */
