@@ -52,7 +52,7 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
 weir_status archive_writer_store(archive_writer *w, const flow_batch *b, int64_t received_ns,
                                  weir_err *err);
 
-/* The slot a time belongs to: batches must not span two of them. */
+/* The slot a time belongs to, by its first moment: batches should not span two of them. */
 int64_t archive_slot(const archive_writer *w, int64_t received_ns);
 
 /* Time passes: closes files whose slot is over by more than a flush (live collectors call it every second). */

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -12,10 +11,11 @@
 #include "collect/socket.h"
 
 struct collect_args {
-    const char *host, *file, *state, *stats_format, *scope;
+    const char *host, *archive, *file, *state, *stats_format, *scope, *sync;
     uint64_t port;
     struct opt_strs listen, read, allow, exporter_scope, sampling, quirk, elements;
-    bool debug, no_state;
+    bool debug, no_state, no_compact;
+    uint64_t rotate, keep, max_size, min_free;
     uint64_t stats_interval, flush, compress, receive_buffer, queue, output_queue;
     uint64_t waiting_time, max_waiting, max_waiting_total;
     uint64_t max_exporters, max_streams, max_exporter_streams, max_templates, max_fields, max_state;
@@ -31,18 +31,20 @@ static const struct collect_args collect_defaults = {
     .port = PORT_UNSET,
     .stats_format = "text",
     .scope = "address",
+    .sync = "close",
+    .rotate = 300 * SECOND,
     .stats_interval = 60 * SECOND,
-    .flush = SECOND / 2,
     .compress = 2,
     .receive_buffer = 16 * MIB,
     .queue = 64 * MIB,
-    .output_queue = 64 * MIB,
     .waiting_time = 3600 * SECOND,
     .idle = 600 * SECOND,
 };
 
 static const char *const formats[] = {"text", "json", NULL};
 static const char *const scopes[] = {"address", "port", NULL};
+/* By enum archive_sync. */
+static const char *const syncs[] = {"close", "flush", "never", NULL};
 
 #define AT(member) offsetof(struct collect_args, member)
 /* clang-format off */
@@ -51,19 +53,26 @@ static const struct opt collect_opts[] = {
     {"port", 'p', OPT_PORT, AT(port), "PORT", "UDP port; with --read the destination port that counts (default 2055; with --read any)"},
     {"listen", 0, OPT_STRS, AT(listen), "ADDR:PORT", "listen there instead of --host and --port; [ADDR]:PORT for IPv6; may be repeated"},
     {"read", 'r', OPT_STRS, AT(read), "FILE", "read export packets from this capture instead of listening, then exit; may be repeated"},
-    {"file", 'o', OPT_STR, AT(file), "FILE", "output, appended to; - for plain lines on standard output (default <unix time>.gz)"},
+    {"archive", 'a', OPT_STR, AT(archive), "DIR", "keep flows in this archive (default ./archive)"},
+    {"rotate", 0, OPT_SPAN, AT(rotate), "SPAN", "length of the archive's files, a divisor of an hour (default 5m)"},
+    {"sync", 0, OPT_CHOICE, AT(sync), "WHEN", "wait for the disk when a file is closed, at every flush, or never: close, flush, never (default close)", syncs},
+    {"no-compact", 0, OPT_FLAG, AT(no_compact), NULL, "leave the files of past hours as they are ('weir archive compact' merges them by hand)"},
+    {"keep", 0, OPT_SPAN, AT(keep), "SPAN", "remove flows older than this from the archive (default never)"},
+    {"max-size", 0, OPT_SIZE, AT(max_size), "SIZE", "remove the oldest flows when the archive grows beyond this (default no limit)"},
+    {"min-free", 0, OPT_SIZE, AT(min_free), "SIZE", "remove the oldest flows when the disk has less than this free (default no limit)"},
+    {"file", 'o', OPT_STR, AT(file), "FILE", "write lines of JSON here instead, gzip members appended to; - for plain lines on standard output"},
     {"output", 0, OPT_STR, AT(file), "FILE", "the same as --file"},
     {"debug", 'D', OPT_FLAG, AT(debug), NULL, "say what was done with every packet"},
     {"allow", 0, OPT_STRS, AT(allow), "CIDR", "take packets from this network alone; may be repeated"},
     {"stats-interval", 0, OPT_SPAN, AT(stats_interval), "SPAN", "print the accounting this often, 0 for never (default 60s)"},
     {"stats-format", 0, OPT_CHOICE, AT(stats_format), "FORMAT", "text or json (default text)", formats},
-    {"flush", 0, OPT_SPAN, AT(flush), "SPAN", "longest time before what was decoded is in the file (default 500ms)"},
+    {"flush", 0, OPT_SPAN, AT(flush), "SPAN", "longest time before what was decoded is in the file (default 1s, with --file 500ms)"},
     {"compress", 0, OPT_U64, AT(compress), "LEVEL", "gzip level 0 to 9 (default 2)"},
-    {"state", 0, OPT_STR, AT(state), "FILE", "keep templates and sampling here over a restart (default <output>.state; weir-collect.state beside an output without a name; none with --read, - or a device)"},
+    {"state", 0, OPT_STR, AT(state), "FILE", "keep templates and sampling here over a restart (default weir.state in the archive, <output>.state beside a file; none with --read, - or a device)"},
     {"no-state", 0, OPT_FLAG, AT(no_state), NULL, "keep nothing over a restart"},
     {"receive-buffer", 0, OPT_SIZE, AT(receive_buffer), "SIZE", "ask the kernel for this much room per socket (default 16M)"},
     {"queue", 0, OPT_SIZE, AT(queue), "SIZE", "packets held while decoding is busy (default 64M)"},
-    {"output-queue", 0, OPT_SIZE, AT(output_queue), "SIZE", "lines held while the output is slow or full (default 64M)"},
+    {"output-queue", 0, OPT_SIZE, AT(output_queue), "SIZE", "what is held while the output is slow or full (default 64M, for an archive 512M)"},
     {"elements", 0, OPT_STRS, AT(elements), "FILE", "add or override information elements; may be repeated"},
     {"scope", 0, OPT_CHOICE, AT(scope), "SCOPE", "who shares templates: address, or port for address and source port (default address)", scopes},
     {"exporter-scope", 0, OPT_STRS, AT(exporter_scope), "ADDR=SCOPE", "the same for one exporter; may be repeated"},
@@ -90,7 +99,8 @@ struct made {
     weir_endpoint *listen;
     struct collector_exporter *exporters;
     weir_elements *elements;
-    char file[32], *state;
+    struct archive_options archive;
+    char *state;
 };
 
 /* "ADDR=VALUE": the address into *e, *value behind the '='. */
@@ -183,26 +193,58 @@ static int add_addresses(struct made *m, const struct collect_args *a)
     return 0;
 }
 
-/* The output's name, and the state file beside it: only files have one, and a run over captures has none of its
- * own accord. A default output has another name each time, so its state has a name of its own. */
+static void recovered(void *user, const char *text)
+{
+    (void)user;
+    log_info("%s", text);
+}
+
+/* Which of the three files are closed, flushed, ... as the rows of syncs. */
+static enum archive_sync sync_of(const char *word)
+{
+    unsigned i = 0;
+    while (syncs[i] && strcmp(syncs[i], word) != 0)
+        i++;
+    return (enum archive_sync)i;
+}
+
+static int add_archive(struct made *m, const struct collect_args *a)
+{
+    if (a->file && a->archive)
+        return opt_usage(&cmd_collect, "--archive and --file exclude each other");
+    if (a->file && (a->keep || a->max_size || a->min_free))
+        return opt_usage(&cmd_collect, "--keep, --max-size and --min-free are for an archive, not "
+                                       "for the lines that --file writes");
+    if (a->rotate < SECOND || 3600 * SECOND % a->rotate != 0)
+        return opt_usage(&cmd_collect, "--rotate: 1s to 1h, a divisor of an hour");
+    if (a->file)
+        return 0;
+    m->archive = (struct archive_options){.dir = a->archive ? a->archive : "archive",
+                                          .rotate_ns = (int64_t)a->rotate,
+                                          .sync = sync_of(a->sync),
+                                          .log = recovered};
+    m->config.archive = &m->archive;
+    m->config.keep = (struct keeper_options){.dir = m->archive.dir,
+                                             .compact = !a->no_compact,
+                                             .keep_ns = (int64_t)a->keep,
+                                             .max_octets = a->max_size,
+                                             .min_free = a->min_free};
+    return 0;
+}
+
+/* The state file beside the output: only archives and files have one, and a run over captures has none of its own
+ * accord. */
 static int add_files(struct made *m, const struct collect_args *a)
 {
     m->config.file = a->file;
-    if (!a->file) {
-        (void)snprintf(m->file, sizeof m->file, "%lld.gz", (long long)time(NULL));
-        m->config.file = m->file;
-    }
     bool device = a->file && (strcmp(a->file, "-") == 0 || strncmp(a->file, "/dev/", 5) == 0);
     m->config.state_path = a->state;
     if (a->no_state && a->state)
         return opt_usage(&cmd_collect, "--state and --no-state exclude each other");
     if (a->state || a->no_state || device || a->read.n)
         return 0;
-    if (!a->file) {
-        m->config.state_path = "weir-collect.state";
-        return 0;
-    }
-    if (asprintf(&m->state, "%s.state", a->file) < 0) {
+    if (asprintf(&m->state, a->file ? "%s.state" : "%s/weir.state",
+                 a->file ? a->file : m->archive.dir) < 0) {
         m->state = NULL;
         log_error("out of memory");
         return 1;
@@ -246,14 +288,14 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
     if (a->compress > 9)
         return opt_usage(&cmd_collect, "--compress: %llu is no level (0 to 9)",
                          (unsigned long long)a->compress);
-    if (a->flush < SECOND / 1000 || a->flush > 3600 * SECOND)
+    if (a->flush && (a->flush < SECOND / 1000 || a->flush > 3600 * SECOND))
         return opt_usage(&cmd_collect, "--flush: 1ms to 1h");
     if (a->stats_interval > 366 * DAY)
         return opt_usage(&cmd_collect, "--stats-interval: at most 366d, 0 for never");
     if (!a->waiting_time)
         return opt_usage(&cmd_collect, "--waiting-time: 1s or more");
-    if ((r = add_addresses(m, a)) || (r = add_exporters(m, a)) || (r = add_files(m, a)) ||
-        (r = add_elements(m, a)))
+    if ((r = add_addresses(m, a)) || (r = add_exporters(m, a)) || (r = add_archive(m, a)) ||
+        (r = add_files(m, a)) || (r = add_elements(m, a)))
         return r;
     struct collector_config *c = &m->config;
     c->read = a->read.items;
@@ -262,10 +304,10 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
     c->debug = a->debug;
     c->stats_as_json = strcmp(a->stats_format, "json") == 0;
     c->stats_interval_ns = a->stats_interval;
-    c->flush_ns = a->flush;
+    c->flush_ns = a->flush ? a->flush : a->file ? SECOND / 2 : SECOND;
     c->receive_buffer = a->receive_buffer;
     c->queue_octets = a->queue;
-    c->output_queue_octets = a->output_queue;
+    c->output_queue_octets = a->output_queue ? a->output_queue : (a->file ? 64 : 512) * MIB;
     c->decoder = (weir_decoder_options){
         .elements = m->elements,
         .scope = strcmp(a->scope, "port") == 0 ? WEIR_SCOPE_PORT : WEIR_SCOPE_ADDRESS,
@@ -310,7 +352,10 @@ const struct cmd cmd_collect = {
     .args_size = sizeof(struct collect_args),
     .defaults = &collect_defaults,
     .run = collect_run,
-    .examples = "weir collect -p 2055 -o flows.gz       # everything that arrives at port 2055\n"
+    .examples = "weir collect                           # everything that arrives at port 2055, into ./archive\n"
+                "weir collect -r capture.pcap -a caught # from a capture instead, into another archive\n"
+                "weir collect --keep 90d --min-free 20G # the last 90 days, and never fill the disk\n"
+                "weir collect -p 9995 -o flows.gz       # lines of JSON in a compressed file\n"
                 "weir collect --listen '[::1]:9995' -o - # plain JSON lines on standard output\n"
                 "weir collect -r capture.pcap -o flows.gz # from a capture instead\n"
                 "weir collect --allow 192.0.2.0/24 -o flows.gz # from these exporters alone\n",

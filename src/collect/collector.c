@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "collect/bell.h"
 #include "collect/capture.h"
+#include "collect/filer.h"
 #include "collect/notify.h"
 #include "collect/pktq.h"
 #include "collect/socket.h"
@@ -31,6 +32,7 @@ enum {
     REPEAT_S = 60,    /* between two warnings of one kind */
     HIGH_WATER = 750, /* thousandths of the packet queue: lines are given up from here on */
     ROUND = 256,      /* packets decoded between two looks at the clock */
+    CAPTURE_FLUSHES = 10,
     NAP_BATCH = 8,    /* datagrams of one round that make napping before the next worth while */
     NAP_NS = 300 * BELL_US,
     TEXT_EXPORTERS = 100,
@@ -66,7 +68,10 @@ struct collector {
 
     /* the decoding thread's own: */
     weir_decoder *decoder;
-    pyline *lines;
+    pyline *lines; /* for an output of lines */
+    filer *filer;  /* for an archive */
+    const weir_handlers *sink; /* of whichever it is */
+    void *sink_user;
     uint64_t fed;
     int64_t next_tick, next_stats, ticked_ns; /* ticked_ns: captures' own clock */
     int state_lock;                           /* -1: none */
@@ -118,9 +123,12 @@ static void print_stats(struct collector *c)
     s.n_socks = copy ? c->n_socks : 0;
     s.fed = c->fed;
     writer_counters(c->out, &s.out);
-    s.held_octets = pyline_held(c->lines);
-    s.split = pyline_split(c->lines);
-    s.unrendered = pyline_lost(c->lines);
+    if (c->lines) {
+        s.held_octets = pyline_held(c->lines);
+        s.split = pyline_split(c->lines);
+        s.unrendered = pyline_lost(c->lines);
+    }
+    s.archive = c->filer ? filer_counters(c->filer) : NULL;
     base_buf b = {0};
     if (c->cfg->stats_as_json)
         stats_json(&b, &s);
@@ -142,26 +150,26 @@ static void take_line(void *user, const char *line, size_t len, unsigned long fl
     writer_line(c->out, line, len, flows);
 }
 
-/* What -D shows goes through these on its way to the lines. */
+/* What -D shows goes through these on its way to the lines or the archive. */
 static void debug_begin(void *user, const weir_packet *p)
 {
     struct collector *c = user;
     c->debug_flows = 0;
-    pyline_handlers.begin(c->lines, p);
+    c->sink->begin(c->sink_user, p);
 }
 
 static void debug_record(void *user, const weir_record *r)
 {
     struct collector *c = user;
     c->debug_flows++;
-    pyline_handlers.record(c->lines, r);
+    c->sink->record(c->sink_user, r);
 }
 
 static void debug_options(void *user, const weir_record *r)
 {
     struct collector *c = user;
-    if (pyline_handlers.options)
-        pyline_handlers.options(c->lines, r);
+    if (c->sink->options)
+        c->sink->options(c->sink_user, r);
 }
 
 static void debug_template(void *user, const weir_packet *p, const weir_template *t,
@@ -175,16 +183,16 @@ static void debug_template(void *user, const weir_packet *p, const weir_template
     if (event != WEIR_TEMPLATE_REFRESHED)
         log_debug("%s: template %u of domain %" PRIu32 " %s: %u fields", from, t->id, p->domain,
                   (unsigned)event < ARRAY_LEN(words) ? words[event] : "?", t->n_fields);
-    if (pyline_handlers.tmpl)
-        pyline_handlers.tmpl(c->lines, p, t, event);
+    if (c->sink->tmpl)
+        c->sink->tmpl(c->sink_user, p, t, event);
 }
 
 static void debug_sampling(void *user, const weir_packet *p, uint64_t selector,
                            const weir_sampling *s)
 {
     struct collector *c = user;
-    if (pyline_handlers.sampling)
-        pyline_handlers.sampling(c->lines, p, selector, s);
+    if (c->sink->sampling)
+        c->sink->sampling(c->sink_user, p, selector, s);
 }
 
 static void debug_fault(void *user, const weir_packet *p, weir_fault fault, const weir_err *err)
@@ -194,8 +202,8 @@ static void debug_fault(void *user, const weir_packet *p, weir_fault fault, cons
     (void)weir_endpoint_text(&p->from, from);
     log_debug("%s: packet %" PRIu64 ": %s at octet %" PRIu64 ": %s", from, p->id,
               weir_fault_text(fault), err ? err->at : 0, err ? err->msg : "");
-    if (pyline_handlers.fault)
-        pyline_handlers.fault(c->lines, p, fault, err);
+    if (c->sink->fault)
+        c->sink->fault(c->sink_user, p, fault, err);
 }
 
 static void debug_end(void *user, const weir_packet *p, weir_outcome outcome, const weir_err *err)
@@ -209,7 +217,7 @@ static void debug_end(void *user, const weir_packet *p, weir_outcome outcome, co
               outcome == WEIR_PACKET_REJECTED && err ? ": " : "",
               outcome == WEIR_PACKET_REJECTED && err ? err->msg : "");
     c->debug_flows = 0;
-    pyline_handlers.end(c->lines, p, outcome, err);
+    c->sink->end(c->sink_user, p, outcome, err);
 }
 
 static const weir_handlers debug_handlers = {
@@ -224,8 +232,8 @@ static const weir_handlers debug_handlers = {
 
 static const weir_handlers *handlers(struct collector *c, void **user)
 {
-    *user = c->cfg->debug ? (void *)c : (void *)c->lines;
-    return c->cfg->debug ? &debug_handlers : &pyline_handlers;
+    *user = c->cfg->debug ? (void *)c : c->sink_user;
+    return c->cfg->debug ? &debug_handlers : c->sink;
 }
 
 static void decode(struct collector *c, const struct pktq_item *p)
@@ -333,7 +341,7 @@ static bool decode_round(struct collector *c, bool *blocked)
     while (n < ROUND && !*blocked && (p = pktq_take(c->packets))) {
         decode(c, p);
         n++;
-        *blocked = writer_open_octets(c->out) >= WRITER_CHUNK && !submit(c);
+        *blocked = writer_full(c->out) && !submit(c);
     }
     pktq_release(c->packets);
     if (n)
@@ -344,22 +352,23 @@ static bool decode_round(struct collector *c, bool *blocked)
 static void *decoding(void *arg)
 {
     struct collector *c = arg;
-    bool gzip = writer_is_gzip(c->out);
-    int64_t flush = (int64_t)c->cfg->flush_ns;
+    bool gathers = writer_gathers(c->out);
+    /* Nobody waits for a capture's flows: row groups are filled, unless the capture itself trickles. */
+    int64_t flush = (int64_t)c->cfg->flush_ns * (c->filer && !c->live ? CAPTURE_FLUSHES : 1);
     for (;;) {
         int64_t now = bell_now();
         chores(c, now);
         bool blocked = false;
-        if (writer_open_octets(c->out) >= WRITER_CHUNK ||
+        if (writer_full(c->out) ||
             (writer_open_octets(c->out) && now >= writer_open_since(c->out) + flush))
             blocked = !submit(c);
         /* A chunk that only is due may still grow; a full one may not. */
-        blocked = blocked && writer_open_octets(c->out) >= WRITER_CHUNK;
+        blocked = blocked && writer_full(c->out);
         if (!blocked && decode_round(c, &blocked) && !blocked)
             continue;
         if (!blocked && pktq_closed(c->packets))
             break;
-        if (!gzip && !blocked) /* plain lines show at once when nothing more is waiting */
+        if (!gathers && !blocked) /* plain lines show at once when nothing more is waiting */
             (void)submit(c);
         int64_t until = c->next_tick;
         if (blocked && until > now + 50 * BELL_MS)
@@ -712,10 +721,22 @@ static bool setup_decoder(struct collector *c, weir_err *err)
             return false;
         }
     }
-    c->lines = pyline_new(cfg->max_held_octets, take_line, c);
-    if (!c->lines)
+    return true;
+}
+
+/* What the decoder's handlers feed. */
+static bool setup_sink(struct collector *c, weir_err *err)
+{
+    if (c->cfg->archive) {
+        c->sink_user = c->filer = filer_new(c->out);
+        c->sink = &filer_handlers;
+    } else {
+        c->sink_user = c->lines = pyline_new(c->cfg->max_held_octets, take_line, c);
+        c->sink = &pyline_handlers;
+    }
+    if (!c->sink_user)
         (void)weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
-    return c->lines != NULL;
+    return c->sink_user != NULL;
 }
 
 static bool setup_signals(struct collector *c, weir_err *err)
@@ -752,7 +773,9 @@ static bool setup(struct collector *c, weir_err *err)
                            cfg->queue_octets);
         return false;
     }
-    struct writer_options w = {.path = cfg->file,
+    struct writer_options w = {.archive = cfg->archive,
+                               .live = c->live,
+                               .path = cfg->file,
                                .level = cfg->level,
                                .max_octets = cfg->output_queue_octets,
                                .state_path = cfg->state_path,
@@ -763,7 +786,8 @@ static bool setup(struct collector *c, weir_err *err)
         return false;
     /* Last, so that two collectors on one output hear of the output. Where no lock can be made, no state can be
      * written either, which says itself. */
-    if (!cfg->state_path || state_lock(cfg->state_path, &c->state_lock, err) != WEIR_ELIMIT)
+    if (setup_sink(c, err) &&
+        (!cfg->state_path || state_lock(cfg->state_path, &c->state_lock, err) != WEIR_ELIMIT))
         return true;
     writer_finish(c->out);
     (void)writer_stop(c->out);
@@ -777,7 +801,8 @@ static void say_ready(struct collector *c)
         base_buf_printf(&b, "%s%s", i ? ", " : "listening on ", c->socks[i].name);
     for (size_t i = 0; i < c->cfg->n_read; i++)
         base_buf_printf(&b, "%s%s", i ? ", " : "reading ", c->cfg->read[i]);
-    log_info("%.*s, writing %s", (int)b.len, b.data ? b.data : "", c->cfg->file);
+    log_info("%.*s, writing %s", (int)b.len, b.data ? b.data : "",
+             c->cfg->archive ? c->cfg->archive->dir : c->cfg->file);
     base_buf_done(&b);
     (void)notify_send("READY=1");
 }
@@ -817,6 +842,10 @@ static bool work(struct collector *c)
         return false;
     }
     say_ready(c);
+    keeper *k = NULL;
+    weir_err err = {0};
+    if (c->cfg->archive && c->live && !(k = keeper_start(&c->cfg->keep, &err)))
+        log_warning("the archive is neither compacted nor expired: %s", err.msg);
     bool good = true, stop = false;
     if (c->live)
         listening(c);
@@ -824,6 +853,7 @@ static bool work(struct collector *c)
         good &= read_capture(c, c->cfg->read[i], &stop);
     if (stop)
         atomic_store(&c->stop_by, bell_now() + STOP_S * (int64_t)BELL_S);
+    keeper_stop(k);
     pktq_close(c->packets);
     bell_ring(&c->work);
     /* Signals are still heeded while the rest of a capture is decoded. */
@@ -864,6 +894,7 @@ int collector_run(const struct collector_config *config)
     good = good && work(&c);
     writer_free(c.out);
     pyline_free(c.lines);
+    filer_free(c.filer);
     weir_decoder_free(c.decoder);
     pktq_free(c.packets);
     for (size_t i = 0; i < c.n_socks; i++)

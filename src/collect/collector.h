@@ -1,17 +1,20 @@
-/* collector -- the daemon: sockets or captures in, lines out, every packet accounted for.
+/* collector -- the daemon: sockets or captures in, an archive or lines out, every packet accounted for.
  *
  *   main thread      signals; receives batches, refuses strangers       -> pktq ->
- *   decoding thread  owns the decoder and the open line; tick, stats    -> writer's queue ->
- *   writing thread   compresses, writes, waits out a full disk; writes the state file
+ *   decoding thread  owns the decoder and the open chunk; tick, stats   -> writer's queue ->
+ *   writing thread   encodes, writes, waits out a full disk; writes the state file
+ *   keeping thread   merges and expires the archive's files, when there is nothing better to do
  *
  * The queues are bounded. When the output is slow the packets wait as they came, which is compact; only when that
- * queue is three quarters full are finished lines given up and counted, so that templates are always learnt. */
+ * queue is three quarters full are finished chunks given up and counted, so that templates are always learnt. */
 #ifndef COLLECT_COLLECTOR_H
 #define COLLECT_COLLECTOR_H
 
 #include <weir/decoder.h>
 
+#include "archive/archive.h"
 #include "collect/allow.h"
+#include "collect/keeper.h"
 
 /* Setting of one exporter. */
 struct collector_exporter {
@@ -28,7 +31,9 @@ struct collector_config {
     uint16_t port;
     const char *const *read; /* n_read captures to read instead */
     size_t n_read;
-    const char *file;       /* output, "-" for stdout */
+    const struct archive_options *archive; /* where flows go; NULL: lines to file */
+    struct keeper_options keep; /* of the archive */
+    const char *file;       /* output of lines, "-" for stdout */
     const char *state_path; /* NULL: none */
     int level;              /* of gzip */
     bool debug, stats_as_json;

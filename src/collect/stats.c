@@ -143,9 +143,11 @@ void stats_json(base_buf *b, const struct stats *s)
     base_buf_printf(b,
                     ",\"octets_written\":%" PRIu64 ",\"octets_queued\":%" PRIu64
                     ",\"octets_file\":%" PRIu64 ",\"held_octets\":%" PRIu64 ",\"split\":%" PRIu64
-                    ",\"unrendered\":%" PRIu64 ",\"failing\":%s},\"exporters\":[",
+                    ",\"unrendered\":%" PRIu64 ",\"failing\":%s,\"values_extra\":%" PRIu64
+                    "},\"exporters\":[",
                     o->octets_written, o->octets_queued, o->octets_file, s->held_octets, s->split,
-                    s->unrendered, o->failing ? "true" : "false");
+                    s->unrendered, o->failing ? "true" : "false",
+                    s->archive ? s->archive->values_extra : 0);
     json_exporters(b, s->decoder);
     base_buf_str(b, "]}\n");
 }
@@ -263,9 +265,16 @@ void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t m
                     prefix, o->packets, o->packets_written, o->packets_queued, o->packets_lost);
     base_buf_printf(b,
                     "%soutput records %" PRIu64 " = written %" PRIu64 " + queued %" PRIu64
-                    " + lost %" PRIu64 "; %" PRIu64 " octets of text, %" PRIu64 " in the file\n",
-                    prefix, o->records, o->records_written, o->records_queued, o->records_lost,
-                    o->octets_written, o->octets_file);
+                    " + lost %" PRIu64 "; ",
+                    prefix, o->records, o->records_written, o->records_queued, o->records_lost);
+    if (s->archive)
+        base_buf_printf(b, "%" PRIu64 " octets in the archive\n", o->octets_file);
+    else
+        base_buf_printf(b, "%" PRIu64 " octets of text, %" PRIu64 " in the file\n",
+                        o->octets_written, o->octets_file);
+    if (s->archive && s->archive->values_extra)
+        base_buf_printf(b, "%s%" PRIu64 " values had no column and went into extra\n", prefix,
+                        s->archive->values_extra);
     text_rest(b, c, prefix, "");
     text_exporters(b, s->decoder, prefix, max_exporters);
 }

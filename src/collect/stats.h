@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "collect/socket.h"
 #include "collect/writer.h"
+#include "flow/normalise.h"
 
 struct stats {
     int64_t time_ns, started_ns; /* since 1970 UTC */
@@ -31,6 +32,7 @@ struct stats {
     uint64_t held_octets;       /* lines unfinished because a set waits */
     uint64_t split, unrendered; /* lines written in parts; lines that memory did not suffice for */
     const weir_decoder *decoder;
+    const struct flow_counters *archive; /* NULL: lines are written */
 };
 
 /* One line of JSON. */

@@ -10,22 +10,41 @@
 #include "base/log.h"
 #include "collect/state.h"
 
+/* A sampling rate that became known while the chunk was open. */
+struct rate {
+    uint8_t addr[16], len;
+    uint32_t domain;
+    uint64_t selector;
+    double rate;
+    const char *source;
+};
+
+/* More rates than this in one chunk are left to queries, which look them up among the options records. */
+enum { MAX_RATES = 64 };
+
 struct chunk {
     struct chunk *next;
     base_buf text;
+    flow_batch *batches[2]; /* by enum flow_table; NULL until needed */
+    int64_t received_ns;    /* arrival of the latest packet that was not late, 0: none */
+    struct rate *rates;
+    size_t n_rates;
     uint64_t packets, records;
-    size_t done; /* octets of text already written (plain output) */
-    bool reopen; /* no text: open the output anew */
+    size_t octets; /* in memory, once it is in the queue */
+    size_t done;   /* octets of text already written (plain output) */
+    bool stored[2]; /* that batch is in the archive already */
+    bool reopen;   /* nothing in it: open the output anew */
 };
 
-enum { MAX_SPARE = 8, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
+enum { MAX_SPARE = 8, MAX_SPARE_BATCHES = 2, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
 
 struct writer {
     struct writer_options opt;
     output *out;
+    archive_writer *archive;
     pthread_t thread;
     struct bell work;
-    atomic_bool stopping, give_up, ended, gone;
+    atomic_bool stopping, give_up, ended, gone, failed;
 
     struct chunk *open; /* the decoding thread's own */
     int64_t open_since;
@@ -54,27 +73,48 @@ static struct chunk *chunk_new(writer *w)
         w->n_spare--;
     }
     (void)pthread_mutex_unlock(&w->lock);
-    if (!c && (c = calloc(1, sizeof *c))) /* a line over the edge still fits without growing */
+    if (!c && (c = calloc(1, sizeof *c)) && !w->archive)
+        /* a line over the edge still fits without growing */
         (void)base_buf_room(&c->text, WRITER_CHUNK + WRITER_CHUNK / 4);
     return c;
 }
 
 static void chunk_free(struct chunk *c)
 {
-    if (c)
+    if (c) {
         base_buf_done(&c->text);
+        flow_batch_free(c->batches[0]);
+        flow_batch_free(c->batches[1]);
+        free(c->rates);
+    }
     free(c);
+}
+
+static size_t chunk_octets(const struct chunk *c)
+{
+    size_t n = c->text.len;
+    for (size_t i = 0; i < ARRAY_LEN(c->batches); i++)
+        if (c->batches[i] && flow_batch_rows(c->batches[i]))
+            n += flow_batch_octets(c->batches[i]);
+    return n;
 }
 
 /* With w->lock held. */
 static void recycle(writer *w, struct chunk *c)
 {
-    if (w->n_spare >= MAX_SPARE || c->text.cap > MAX_SPARE_OCTETS) {
+    if (w->n_spare >= (w->archive ? MAX_SPARE_BATCHES : MAX_SPARE) ||
+        c->text.cap > MAX_SPARE_OCTETS) {
         chunk_free(c);
         return;
     }
     base_buf_reset(&c->text);
-    *c = (struct chunk){.text = c->text, .next = w->spare};
+    for (size_t i = 0; i < ARRAY_LEN(c->batches); i++)
+        if (c->batches[i])
+            flow_batch_reset(c->batches[i]);
+    *c = (struct chunk){.text = c->text,
+                        .batches = {c->batches[0], c->batches[1]},
+                        .rates = c->rates,
+                        .next = w->spare};
     w->spare = c;
     w->n_spare++;
 }
@@ -84,18 +124,24 @@ static void settle(writer *w, const struct chunk *c, bool written)
 {
     w->n.packets_queued -= c->packets;
     w->n.records_queued -= c->records;
-    w->n.octets_queued -= c->text.len;
+    w->n.octets_queued -= c->octets;
     *(written ? &w->n.packets_written : &w->n.packets_lost) += c->packets;
     *(written ? &w->n.records_written : &w->n.records_lost) += c->records;
     if (written)
         w->n.octets_written += c->text.len;
 }
 
-void writer_line(writer *w, const char *line, size_t len, unsigned long records)
+/* The open chunk, made when there is none. NULL: out of memory. */
+static struct chunk *open_chunk(writer *w)
 {
     if (!w->open && (w->open = chunk_new(w)))
         w->open_since = bell_now();
-    char *at = w->open ? base_buf_room(&w->open->text, len) : NULL;
+    return w->open;
+}
+
+void writer_line(writer *w, const char *line, size_t len, unsigned long records)
+{
+    char *at = open_chunk(w) ? base_buf_room(&w->open->text, len) : NULL;
     (void)pthread_mutex_lock(&w->lock);
     w->n.packets++;
     w->n.records += records;
@@ -111,13 +157,66 @@ void writer_line(writer *w, const char *line, size_t len, unsigned long records)
     if (!w->open->text.len)
         w->open_since = bell_now();
     base_buf_add(&w->open->text, line, len);
+    w->open->octets += len;
     w->open->packets++;
     w->open->records += records;
 }
 
+flow_batch *writer_batch(writer *w, enum flow_table table)
+{
+    struct chunk *c = open_chunk(w);
+    if (c && !c->batches[table])
+        c->batches[table] = flow_batch_new(table);
+    return c ? c->batches[table] : NULL;
+}
+
+void writer_packet(writer *w, int64_t received_ns, unsigned long records, unsigned long lost)
+{
+    struct chunk *c = w->open;
+    if (c && !c->packets)
+        w->open_since = bell_now();
+    if (c && received_ns > c->received_ns)
+        c->received_ns = received_ns;
+    if (c && records) {
+        c->packets++;
+        c->records += records;
+    }
+    (void)pthread_mutex_lock(&w->lock);
+    w->n.packets++;
+    w->n.records += records + lost;
+    *(records ? &w->n.packets_queued : &w->n.packets_lost) += 1;
+    w->n.records_queued += records;
+    w->n.records_lost += lost;
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+int64_t writer_slot(const writer *w, int64_t received_ns)
+{
+    return archive_slot(w->archive, received_ns);
+}
+
+void writer_sampling(writer *w, const weir_endpoint *exporter, uint32_t domain, uint64_t selector,
+                     const weir_sampling *s)
+{
+    struct chunk *c = open_chunk(w);
+    if (!c || s->rate <= 0)
+        return;
+    if (!c->rates)
+        c->rates = calloc(MAX_RATES, sizeof *c->rates);
+    if (!c->rates || c->n_rates == MAX_RATES)
+        return;
+    struct rate *r = &c->rates[c->n_rates++];
+    *r = (struct rate){.len = exporter->family == 6 ? 16 : 4,
+                       .domain = domain,
+                       .selector = selector,
+                       .rate = s->rate,
+                       .source = weir_origin_text((weir_origin)s->origin)};
+    memcpy(r->addr, exporter->addr, sizeof r->addr);
+}
+
 size_t writer_open_octets(const writer *w)
 {
-    return w->open ? w->open->text.len : 0;
+    return w->open ? chunk_octets(w->open) : 0;
 }
 
 int64_t writer_open_since(const writer *w)
@@ -125,9 +224,22 @@ int64_t writer_open_since(const writer *w)
     return w->open_since;
 }
 
-bool writer_is_gzip(const writer *w)
+bool writer_full(const writer *w)
 {
-    return output_is_gzip(w->out);
+    if (!w->open)
+        return false;
+    size_t octets = chunk_octets(w->open);
+    if (!w->archive)
+        return octets >= WRITER_CHUNK;
+    for (size_t i = 0; i < ARRAY_LEN(w->open->batches); i++)
+        if (w->open->batches[i] && flow_batch_rows(w->open->batches[i]) >= WRITER_BATCH_ROWS)
+            return true;
+    return octets >= WRITER_BATCH_OCTETS;
+}
+
+bool writer_gathers(const writer *w)
+{
+    return w->archive || output_is_gzip(w->out);
 }
 
 static void enqueue(writer *w, struct chunk *c)
@@ -140,13 +252,23 @@ static void enqueue(writer *w, struct chunk *c)
 bool writer_submit(writer *w, bool force)
 {
     struct chunk *c = w->open;
-    if (!c || !c->text.len)
+    if (!c || !chunk_octets(c))
         return true;
+    if (w->archive) {
+        c->octets = chunk_octets(c);
+        for (size_t i = 0; c->batches[FLOW_TABLE_FLOWS] && i < c->n_rates; i++) {
+            const struct rate *r = &c->rates[i];
+            (void)flow_batch_sampling(c->batches[FLOW_TABLE_FLOWS], r->addr, r->len, r->domain,
+                                      r->selector, r->rate, r->source);
+        }
+    }
     (void)pthread_mutex_lock(&w->lock);
-    /* The open chunk is in octets_queued already; one chunk may always be handed over. */
+    /* Text of the open chunk is in octets_queued already, rows are not; one chunk may always be handed over. */
     bool full = !force && w->first && w->n.octets_queued > w->opt.max_octets;
-    if (!full)
+    if (!full) {
+        w->n.octets_queued += w->archive ? c->octets : 0;
         enqueue(w, c);
+    }
     (void)pthread_mutex_unlock(&w->lock);
     if (full)
         return false;
@@ -159,6 +281,8 @@ void writer_drop(writer *w)
 {
     if (!w->open)
         return;
+    if (w->archive)
+        w->open->octets = 0; /* rows are counted once they are in the queue */
     (void)pthread_mutex_lock(&w->lock);
     settle(w, w->open, false);
     recycle(w, w->open);
@@ -168,6 +292,8 @@ void writer_drop(writer *w)
 
 void writer_reopen(writer *w)
 {
+    if (w->archive)
+        return; /* names its files itself */
     struct chunk *c = calloc(1, sizeof *c);
     if (!c) {
         log_error("out of memory: the output is not opened anew");
@@ -240,9 +366,53 @@ static void working(writer *w)
     (void)pthread_mutex_unlock(&w->lock);
     if (was) {
         w->warned = 0;
-        log_info("%s can be written again; lost %llu packets (%llu records) so far", w->opt.path,
+        log_info("%s can be written again; lost %llu packets (%llu records) so far",
+                 w->archive ? w->opt.archive->dir : w->opt.path,
                  (unsigned long long)packets, (unsigned long long)records);
     }
+}
+
+/* Both batches of a chunk into the archive; called again with what failed. */
+static weir_status store_batches(writer *w, struct chunk *c, weir_err *err)
+{
+    int64_t received_ns = c->received_ns ? c->received_ns : bell_clock();
+    for (size_t i = 0; i < ARRAY_LEN(c->batches); i++) {
+        if (!c->stored[i] && c->batches[i] && flow_batch_rows(c->batches[i]))
+            WEIR_TRY(archive_writer_store(w->archive, c->batches[i], received_ns, err));
+        c->stored[i] = true;
+    }
+    for (size_t i = 0; i < c->n_rates; i++) {
+        const struct rate *r = &c->rates[i];
+        archive_writer_sampling(w->archive, r->addr, r->len, r->domain, r->selector, r->rate,
+                                r->source);
+    }
+    return WEIR_OK;
+}
+
+static weir_status write_once(writer *w, struct chunk *c, weir_err *err)
+{
+    uint64_t added = 0;
+    weir_status s = WEIR_OK;
+    if (w->archive)
+        s = store_batches(w, c, err);
+    else
+        s = output_write(w->out, c->text.data, c->text.len, &c->done, &added, err);
+    (void)pthread_mutex_lock(&w->lock);
+    w->n.octets_file += added;
+    if (w->archive)
+        w->n.octets_file = w->n.octets_written = archive_writer_counters(w->archive)->octets;
+    (void)pthread_mutex_unlock(&w->lock);
+    return s;
+}
+
+/* Files whose time is over are closed. */
+static void tick(writer *w)
+{
+    weir_err err = {0};
+    if (!w->archive || !w->opt.live)
+        return;
+    if (archive_writer_tick(w->archive, bell_clock(), &err) != WEIR_OK)
+        failing(w, &err);
 }
 
 /* One chunk, until it is written or given up. */
@@ -258,11 +428,7 @@ static void write_chunk(writer *w, struct chunk *c)
         return;
     }
     while (!atomic_load(&w->gone)) {
-        uint64_t added = 0;
-        s = output_write(w->out, c->text.data, c->text.len, &c->done, &added, &err);
-        (void)pthread_mutex_lock(&w->lock);
-        w->n.octets_file += added;
-        (void)pthread_mutex_unlock(&w->lock);
+        s = write_once(w, c, &err);
         if (s == WEIR_OK) {
             working(w);
             break;
@@ -300,7 +466,8 @@ static void *run(void *arg)
         if (!c) {
             if (last)
                 break;
-            bell_wait(&w->work, bell_now() + 60LL * BELL_S);
+            bell_wait(&w->work, bell_now() + (w->archive ? 1 : 60) * (int64_t)BELL_S);
+            tick(w);
             continue;
         }
         write_chunk(w, c);
@@ -311,6 +478,13 @@ static void *run(void *arg)
         recycle(w, c);
         (void)pthread_mutex_unlock(&w->lock);
         bell_ring(w->opt.room);
+    }
+    if (w->archive) {
+        weir_err err = {0};
+        if (archive_writer_close(w->archive, &err) != WEIR_OK) {
+            log_error("%s (the next collector on this archive recovers what is there)", err.msg);
+            atomic_store(&w->failed, true);
+        }
     }
     output_close(w->out);
     w->out = NULL;
@@ -338,13 +512,17 @@ writer *writer_new(const struct writer_options *o, weir_err *err)
     (void)pthread_mutex_init(&w->lock, NULL);
     struct sigaction sa = {.sa_handler = interrupted};
     (void)sigaction(SIGUSR2, &sa, NULL);
-    if (output_open(o->path, o->level, &w->give_up, &w->out, err) != WEIR_OK) {
+    weir_status opened = o->archive
+                             ? archive_writer_open(o->archive, &w->archive, err)
+                             : output_open(o->path, o->level, &w->give_up, &w->out, err);
+    if (opened != WEIR_OK) {
         writer_free(w);
         return NULL;
     }
     int failed = pthread_create(&w->thread, NULL, run, w);
     if (failed) {
         (void)weir_err_set(err, WEIR_ENOMEM, 0, "cannot start a thread: %s", strerror(failed));
+        (void)archive_writer_close(w->archive, NULL);
         output_close(w->out);
         writer_free(w);
         return NULL;
@@ -377,7 +555,8 @@ void writer_give_up(writer *w)
 bool writer_stop(writer *w)
 {
     (void)pthread_join(w->thread, NULL);
-    return w->n.packets_lost == w->lost_before && !atomic_load(&w->gone);
+    return w->n.packets_lost == w->lost_before && !atomic_load(&w->gone) &&
+           !atomic_load(&w->failed);
 }
 
 void writer_free(writer *w)

@@ -1,7 +1,7 @@
-/* writer -- lines on their way from the thread that decodes to the disk: chunks of whole lines over a bounded
- * queue to a thread of its own, which compresses, writes, and waits out a full disk. It also writes the state
- * file. Every line is counted at every moment:
- *   rendered = written + queued + lost      (in packets, that is lines, and in records) */
+/* writer -- what was decoded, on its way from the thread that decodes to the disk: chunks over a bounded queue to a
+ * thread of its own, which encodes, writes, and waits out a full disk. A chunk is whole lines for an output file, or a batch
+ * of flows and one of options records for an archive. It also writes the state file. Every packet and record is counted at every moment:
+ *   rendered = written + queued + lost */
 #ifndef COLLECT_WRITER_H
 #define COLLECT_WRITER_H
 
@@ -9,29 +9,37 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <weir/decoder.h>
 
+#include "archive/archive.h"
 #include "collect/bell.h"
 #include "collect/output.h"
 
 typedef struct writer writer;
 
-enum { WRITER_CHUNK = 512 * 1024 }; /* a chunk of this many octets is full */
+enum {
+    WRITER_CHUNK = 512 * 1024,            /* a chunk of so many octets of text is full, */
+    WRITER_BATCH_ROWS = 1 << 20,          /* one of so many flows, */
+    WRITER_BATCH_OCTETS = 192 * (1 << 20) /* or of so much memory */
+};
 
 struct writer_counters {
-    uint64_t packets, records; /* rendered: taken by writer_line */
+    uint64_t packets, records; /* rendered: taken by writer_line or writer_packet */
     uint64_t packets_written, records_written;
     uint64_t packets_queued, records_queued; /* now, the open chunk included */
     uint64_t packets_lost, records_lost;
-    uint64_t octets_written; /* text */
+    uint64_t octets_written; /* text; of an archive as octets_file */
     uint64_t octets_file;    /* as they are in the file */
-    uint64_t octets_queued;  /* text, now */
+    uint64_t octets_queued;  /* in memory, now */
     bool failing;            /* the last write did not succeed */
 };
 
 struct writer_options {
-    const char *path; /* as for output_open */
+    const struct archive_options *archive; /* write there; NULL: to path */
+    bool live;                             /* time passes as it does for everybody: not a capture's */
+    const char *path;                      /* as for output_open */
     int level;
-    size_t max_octets;      /* text queued before the queue counts as full */
+    size_t max_octets;      /* queued before the queue counts as full */
     const char *state_path; /* NULL: none */
     struct bell *room;      /* rung when a chunk has left the queue */
     int gone_fd;            /* eventfd, written when nobody reads the output any more */
@@ -43,8 +51,19 @@ writer *writer_new(const struct writer_options *o, weir_err *err);
 /* All that follows is for the one thread that decodes. */
 void writer_line(writer *w, const char *line, size_t len, unsigned long records);
 size_t writer_open_octets(const writer *w); /* in the open chunk */
-int64_t writer_open_since(const writer *w); /* bell_now of its first line */
-bool writer_is_gzip(const writer *w);
+int64_t writer_open_since(const writer *w); /* bell_now of its first line or row */
+bool writer_full(const writer *w);          /* the open chunk should be handed over now */
+bool writer_gathers(const writer *w); /* chunks are worth filling; false: they go out as soon as nothing more waits */
+
+/* Of an archive: the open chunk's batch, for rows to be appended; NULL: out of memory. packet counts what was
+ * appended since the last call, or lost for want of memory. received_ns: arrival, 0: late data, which go with the others.
+ * slot: archive_slot of the archive. sampling: a rate that became known, as archive_writer_sampling takes it. */
+flow_batch *writer_batch(writer *w, enum flow_table table);
+void writer_packet(writer *w, int64_t received_ns, unsigned long records, unsigned long lost);
+int64_t writer_slot(const writer *w, int64_t received_ns);
+void writer_sampling(writer *w, const weir_endpoint *exporter, uint32_t domain, uint64_t selector,
+                     const weir_sampling *s);
+
 /* Hand the open chunk over. False: the queue is full, the chunk stays open (unless force). */
 bool writer_submit(writer *w, bool force);
 void writer_drop(writer *w);   /* give the open chunk up, counted as lost */

@@ -59,6 +59,10 @@ void flow_batch_vec(const flow_batch *b, uint32_t column, struct flow_vec *out);
 
 /* ---- writing rows ---- */
 
+/* Which filling of which batch this is: no two are the same in one process, flow_batch_reset begins another one. For
+ * those who remember columns of extra elements by number. */
+uint64_t flow_batch_generation(const flow_batch *b);
+
 /* Begin n rows, all columns null; returns the first one's number, UINT32_MAX: out of memory. */
 uint32_t flow_batch_add_rows(flow_batch *b, uint32_t n);
 /* Take back all rows from `rows` on, after a failure half-way. */
@@ -97,12 +101,14 @@ weir_status flow_batch_append(flow_batch *dst, const flow_batch *src, weir_err *
 void flow_batch_save(const flow_batch *b, uint32_t from_row, base_buf *out);
 weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir_err *err);
 
-/* A rate that became known after the rows: for rows of this exporter and domain without a rate (and of this selector,
- * where that is not 0). Returns how many rows got it. exporter: 4 or 16 octets. */
+/* A rate that became known after the rows: for rows of this exporter and domain without a rate (and of this sampler_id,
+ * where selector is not 0). Domain 0 speaks for all domains of its exporter (RFC 7011 section 3.1). Returns how many rows
+ * got it. exporter: 4 or 16 octets. */
 uint32_t flow_batch_sampling(flow_batch *b, const uint8_t *exporter, uint32_t len, uint32_t domain,
                              uint64_t selector, double rate, const char *source);
 
-/* The text of a dictionary key as people and files have it (address, MAC; text as it is), appended to out. */
+/* The text of a dictionary key as people and files have it (address, MAC; text, JSON and octets as they are), appended to
+ * out. */
 void flow_key_text(enum flow_type type, const uint8_t *key, uint32_t len, base_buf *out);
 
 #endif

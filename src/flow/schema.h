@@ -48,6 +48,8 @@ struct flow_column {
     const char *token;   /* of nfdump's formats, "%sa", or "" */
     const char *csv;     /* nfdump's CSV header name, or "" */
     const char *json;    /* nfdump's JSON key, or "" */
+    const char *goflow2; /* goflow2's field, or "" */
+    const char *ecs;     /* field of the Elastic Common Schema, or "" */
     const char *help;
 };
 
@@ -63,6 +65,7 @@ int flow_column_find(const char *name, size_t len);
 
 /* Options records have a table of their own, with columns of this second list (registry/option-columns.tsv): where they
  * came from as above, what they are about (scope), and what queries use. All other elements are extra columns, as in flows. */
+/* FLOW_OPTION_received, ...: index into flow_option_columns. */
 enum flow_option_id {
 #include "flow_option_ids.inc"
     FLOW_N_OPTION_COLUMNS

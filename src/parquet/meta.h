@@ -5,9 +5,12 @@
 #include "base/buf.h"
 #include "parquet/parquet.h"
 
+/* Bounds that meta_parse gives are usable: of a leaf whose order is known (meta_leaf.ordered), of the type's size, no
+ * NaN. They compare as parquet_column.unsigned_order says, floats as numbers, octets as unsigned octets. */
 struct meta_stats {
     struct parquet_bytes min, max; /* data NULL: absent */
     bool min_exact, max_exact;
+    bool old;        /* from the fields that were before column orders: right only for signed orders */
     int64_t n_nulls; /* -1 absent */
 };
 
@@ -22,6 +25,8 @@ struct meta_chunk {
     int32_t bloom_octets;                     /* 0: unknown */
     int64_t offset_index_at, column_index_at; /* 0: none */
     int32_t offset_index_octets, column_index_octets;
+    int32_t n_pages;      /* data pages, written into encoding_stats; 0: unknown */
+    int64_t value_octets; /* of BYTE_ARRAY values without lengths (SizeStatistics); -1: unknown */
     struct meta_stats stats;
 };
 
@@ -37,6 +42,7 @@ struct meta_leaf {
     struct parquet_column column;
     uint8_t max_def, max_rep;
     bool readable; /* flat or a list of primitives; others stay out of the reader's schema */
+    bool ordered;  /* minima and maxima have an order that we know */
 };
 
 struct meta_kv {
@@ -63,6 +69,19 @@ void meta_done(struct meta_file *m);
 
 /* Append FileMetaData. */
 void meta_write(base_buf *b, const struct meta_file *m);
+
+/* One RowGroup struct by itself, for what is kept of a file that is not finished. ordinal: number of the group.
+ * A group that is parsed may have fewer chunks than there are leaves; its memory is freed with meta_memory_free. */
+void meta_group_write(base_buf *b, const struct meta_leaf *leaves, const struct meta_group *g,
+                      size_t ordinal);
+weir_status meta_group_parse(const uint8_t *p, size_t len, uint64_t at, const struct meta_leaf *leaves,
+                             size_t n_leaves, struct meta_group *out, void **memory, weir_err *err);
+void meta_memory_free(void *memory); /* takes NULL */
+
+/* Set max_def, max_rep, readable and ordered of a leaf whose column is set, flat or a three-level list. */
+void meta_leaf_levels(struct meta_leaf *leaf);
+/* Whether a bound of the leaf's statistics or page index may be used: see struct meta_stats. */
+bool meta_bound_usable(const struct meta_leaf *leaf, struct parquet_bytes bound);
 
 struct meta_page {
     uint8_t kind; /* PageType of the format */

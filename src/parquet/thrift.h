@@ -54,11 +54,12 @@ weir_status thrift_status(const struct thrift_rd *r, uint64_t at, const char *wh
 /* The header of the next field; false: the struct ended, or r is dead. */
 bool thrift_next(struct thrift_rd *r, struct thrift_field *f);
 /* The value of the field whose header was just read; another type than asked for kills r. */
-int64_t thrift_int(struct thrift_rd *r, const struct thrift_field *f);    /* i8 to i64 */
-int32_t thrift_i32(struct thrift_rd *r, const struct thrift_field *f);    /* ... outside i32: dead */
+int64_t thrift_int(struct thrift_rd *r, const struct thrift_field *f); /* i8 to i64 */
+int32_t thrift_i32(struct thrift_rd *r, const struct thrift_field *f); /* ... outside i32: dead */
 int64_t thrift_natural(struct thrift_rd *r, const struct thrift_field *f); /* ... below 0: dead */
 bool thrift_bool(struct thrift_rd *r, const struct thrift_field *f);
-struct parquet_bytes thrift_bytes(struct thrift_rd *r, const struct thrift_field *f); /* data never NULL when alive */
+struct parquet_bytes thrift_bytes(struct thrift_rd *r,
+                                  const struct thrift_field *f); /* data never NULL when alive */
 /* Begin a list of elements of `type`, each of at least min_octets: their number, 0 when dead. The elements follow, read
  * with the functions for elements below. */
 size_t thrift_list(struct thrift_rd *r, const struct thrift_field *f, enum thrift_type type,

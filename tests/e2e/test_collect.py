@@ -1,4 +1,5 @@
 """weir collect as a whole: real sockets, real files, real signals."""
+import glob
 import gzip
 import json
 import os
@@ -55,12 +56,13 @@ class Lines(CollectorTest):
         self.assertGreater(float(when), 1.6e9)
         self.assertEqual(packet["client"][0], "127.0.0.1")
 
-    def test_default_output_is_named_by_the_clock(self):
+    def test_default_output_is_the_archive(self):
         with Collector(cwd=self.dir) as c:
             c.send(P.v5([1]))
             c.decoded(1)
             c.stop()
-        self.assertRegex(" ".join(sorted(os.listdir(self.dir))), r"^\d{10}\.gz weir-collect\.state weir-collect\.state\.lock$")
+        self.assertEqual(os.listdir(self.dir), ["archive"])
+        self.assertEqual(len(glob.glob(os.path.join(self.dir, "archive/flows/date=*/hour=*/*.parquet"))), 1)
 
     def test_plain_lines_on_stdout_at_once(self):
         with Collector("-o", "-", stdout=subprocess.PIPE) as c:

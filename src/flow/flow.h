@@ -1,0 +1,129 @@
+/* flow -- what the files of this room share: the layout of a batch, so that the kernels of normalise.c write into its
+ * columns without a call per value, and the table that says which element feeds which column. Nothing outside src/flow
+ * includes it. */
+#ifndef FLOW_FLOW_H
+#define FLOW_FLOW_H
+
+#include "flow/batch.h"
+
+#include <string.h>
+
+/* ---- which element feeds which column ---- */
+
+enum flow_how {
+    FLOW_HOW_PLAIN,
+    FLOW_HOW_DSCP, /* six bits, which stand above the two of ECN in the octet */
+    FLOW_HOW_MS    /* milliseconds into a column of microseconds */
+};
+
+struct flow_source {
+    uint8_t v9; /* id is a NetFlow v9 field type */
+    uint32_t pen;
+    uint16_t id;
+    uint8_t column;
+    uint8_t rank; /* place among the column's sources, 0: preferred */
+    uint8_t how;  /* enum flow_how */
+};
+
+/* The row of an element, or NULL. */
+const struct flow_source *flow_source_find(enum flow_table table, bool v9, uint32_t pen,
+                                           uint16_t id);
+
+/* ---- dictionaries ---- */
+
+/* A slot holds the whole of a key of 4 octets, so that an IPv4 address costs one look at memory; of other keys it holds
+ * 32 bits of the hash. */
+struct flow_slot {
+    uint32_t tag;
+    uint32_t code; /* code + 1, FLOW_SLOT_FOUR on top for keys of 4 octets; 0: empty */
+};
+
+enum { FLOW_MAX_KEYS = 0x7ffffff0 };
+#define FLOW_SLOT_FOUR UINT32_C(0x80000000)
+
+struct flow_keys {
+    uint32_t n;
+    uint32_t mask;    /* slots in use - 1, a power of two; 0: none */
+    uint32_t *starts; /* n + 1 */
+    uint8_t *octets;
+    struct flow_slot *slots;
+    size_t starts_cap, octets_cap, slots_cap; /* octets allocated */
+};
+
+/* ---- columns ---- */
+
+struct flow_col {
+    const struct flow_column *column;
+    void *data;          /* n values or codes; of a list n_items of them */
+    uint32_t *starts;    /* of a list: n + 1 */
+    uint64_t *valid;     /* n bits, when nulls */
+    uint32_t n, n_valid; /* as in struct flow_vec */
+    uint32_t n_items;
+    uint8_t width; /* octets of a value or code */
+    bool dict, list;
+    bool nulls; /* some of the n rows may be null: valid says which */
+    struct flow_keys keys;
+    size_t data_cap, starts_cap, valid_cap; /* octets allocated */
+};
+
+struct flow_memo;
+
+struct flow_batch {
+    enum flow_table table;
+    uint32_t rows;
+    uint32_t n_table, n_columns;
+    uint32_t cap_columns;
+    struct flow_col *cols;
+    size_t octets;
+    uint64_t seed[2]; /* of the hashes of keys: nobody outside can choose keys that collide */
+    uint64_t generation;
+    uint16_t *names; /* column + 1 by hash of its name */
+    struct flow_memo *memo;
+};
+
+/* ---- hashing ---- */
+
+static inline uint64_t flow_mix(uint64_t a, uint64_t b)
+{
+    __extension__ typedef unsigned __int128 u128;
+    u128 p = (u128)a * b;
+    return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+
+static inline uint64_t flow_hash4(const flow_batch *b, uint32_t key)
+{
+    return flow_mix(key ^ b->seed[0], b->seed[1]);
+}
+
+static inline uint64_t flow_hash16(const flow_batch *b, const uint8_t *key)
+{
+    uint64_t half[2];
+    memcpy(half, key, sizeof half);
+    return flow_mix(half[0] ^ b->seed[0], half[1] ^ b->seed[1]);
+}
+
+/* The code of a key whose hash is known; adds it when new. UINT32_MAX: out of memory. */
+uint32_t flow_keys_put(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
+                       uint64_t hash);
+uint64_t flow_key_hash(const flow_batch *b, const void *key, uint32_t len);
+
+/* The code of an IPv4 address (its 4 octets as they lie in memory) that was seen before, or UINT32_MAX. */
+static inline uint32_t flow_keys_find4(const struct flow_keys *k, uint32_t key, uint64_t hash)
+{
+    if (k->mask == 0)
+        return UINT32_MAX;
+    for (uint32_t at = (uint32_t)hash & k->mask;; at = (at + 1) & k->mask) {
+        struct flow_slot s = k->slots[at];
+        if (s.tag == key && (s.code & FLOW_SLOT_FOUR))
+            return (s.code & ~FLOW_SLOT_FOUR) - 1;
+        if (s.code == 0)
+            return UINT32_MAX;
+    }
+}
+
+/* Give rows [row, row + n) a place in a column that is no list. valid: their bits, NULL: all are there. row may be
+ * before the end of the column only when valid is NULL. Returns where their values (codes) go, NULL: out of memory. */
+void *flow_col_open(flow_batch *b, struct flow_col *c, uint32_t row, uint32_t n,
+                    const uint64_t *valid);
+
+#endif
