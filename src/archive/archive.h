@@ -5,7 +5,7 @@
  *                                       20261122T211000Z-w0-000018.part      row groups, append-only
  *                                       20261122T211000Z-w0-000018.journal   what .part holds, and the tail
  *     DIR/options/date=.../hour=.../....pq      options records, in the same form (another suffix, so that
- *                                               DIR/**.parquet means flows alone)
+ *                                               all files *.parquet are flows alone)
  *     DIR/lock                                  held by the collector that writes
  *
  * A file belongs to the hour in which its first row was received. docs/archive.md is the reference of the layout. */
@@ -95,6 +95,12 @@ struct archive_part {
  * WEIR_EIO with what cannot be opened; WEIR_ENOTFOUND: nothing there that looks like an archive or a Parquet file. */
 weir_status archive_scan_open(const char *path, enum flow_table table, const char *from,
                               const char *to, archive_scan **out, weir_err *err);
+
+/* Read only partitions of hours that have to do with what was received at or after from_ns and at or before to_ns; files
+ * outside an archive's hours are all read. Before the first archive_scan_next. */
+void archive_scan_limit(archive_scan *s, int64_t from_ns, int64_t to_ns);
+/* Partitions that archive_scan_next has been through, and all of them: for progress. */
+void archive_scan_progress(const archive_scan *s, size_t *done, size_t *all);
 
 /* The next partition's parts, in order of time; *n may be 0. parts live until archive_scan_release (any thread) for this
  * partition. WEIR_END after the last. A file that cannot be read is reported by name in err with its status; the next call

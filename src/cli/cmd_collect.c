@@ -352,11 +352,13 @@ const struct cmd cmd_collect = {
     .args_size = sizeof(struct collect_args),
     .defaults = &collect_defaults,
     .run = collect_run,
-    .examples = "weir collect                           # everything that arrives at port 2055, into ./archive\n"
-                "weir collect -r capture.pcap -a caught # from a capture instead, into another archive\n"
-                "weir collect --keep 90d --min-free 20G # the last 90 days, and never fill the disk\n"
-                "weir collect -p 9995 -o flows.gz       # lines of JSON in a compressed file\n"
-                "weir collect --listen '[::1]:9995' -o - # plain JSON lines on standard output\n"
-                "weir collect -r capture.pcap -o flows.gz # from a capture instead\n"
-                "weir collect --allow 192.0.2.0/24 -o flows.gz # from these exporters alone\n",
+    .examples =
+        "weir collect                           # everything that arrives at port 2055, into "
+        "./archive\n"
+        "weir collect -r capture.pcap -a caught # from a capture instead, into another archive\n"
+        "weir collect --keep 90d --min-free 20G # the last 90 days, and never fill the disk\n"
+        "weir collect -p 9995 -o flows.gz       # lines of JSON in a compressed file\n"
+        "weir collect --listen '[::1]:9995' -o - # plain JSON lines on standard output\n"
+        "weir collect -r capture.pcap -o flows.gz # from a capture instead\n"
+        "weir collect --allow 192.0.2.0/24 -o flows.gz # from these exporters alone\n",
 };

@@ -33,7 +33,7 @@ enum {
     HIGH_WATER = 750, /* thousandths of the packet queue: lines are given up from here on */
     ROUND = 256,      /* packets decoded between two looks at the clock */
     CAPTURE_FLUSHES = 10,
-    NAP_BATCH = 8,    /* datagrams of one round that make napping before the next worth while */
+    NAP_BATCH = 8, /* datagrams of one round that make napping before the next worth while */
     NAP_NS = 300 * BELL_US,
     TEXT_EXPORTERS = 100,
     PORT_TRIES = 16,
@@ -68,8 +68,8 @@ struct collector {
 
     /* the decoding thread's own: */
     weir_decoder *decoder;
-    pyline *lines; /* for an output of lines */
-    filer *filer;  /* for an archive */
+    pyline *lines;             /* for an output of lines */
+    filer *filer;              /* for an archive */
     const weir_handlers *sink; /* of whichever it is */
     void *sink_user;
     uint64_t fed;

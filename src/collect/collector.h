@@ -32,10 +32,10 @@ struct collector_config {
     const char *const *read; /* n_read captures to read instead */
     size_t n_read;
     const struct archive_options *archive; /* where flows go; NULL: lines to file */
-    struct keeper_options keep; /* of the archive */
-    const char *file;       /* output of lines, "-" for stdout */
-    const char *state_path; /* NULL: none */
-    int level;              /* of gzip */
+    struct keeper_options keep;            /* of the archive */
+    const char *file;                      /* output of lines, "-" for stdout */
+    const char *state_path;                /* NULL: none */
+    int level;                             /* of gzip */
     bool debug, stats_as_json;
     uint64_t stats_interval_ns; /* 0: never */
     uint64_t flush_ns;

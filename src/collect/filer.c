@@ -5,8 +5,8 @@
 struct filer {
     writer *out;
     flow_normaliser *normaliser;
-    int64_t slot;            /* of the open chunk's packets; INT64_MIN: none yet */
-    unsigned depth;          /* begun packets that have not ended */
+    int64_t slot;                /* of the open chunk's packets; INT64_MIN: none yet */
+    unsigned depth;              /* begun packets that have not ended */
     unsigned long records, lost; /* of the packet being decoded */
 };
 

@@ -8,8 +8,8 @@
 
 typedef struct filer filer;
 
-filer *filer_new(writer *w);  /* NULL: out of memory */
-void filer_free(filer *f);    /* takes NULL */
+filer *filer_new(writer *w); /* NULL: out of memory */
+void filer_free(filer *f);   /* takes NULL */
 
 /* For weir_decode, with the filer as user. */
 extern const weir_handlers filer_handlers;

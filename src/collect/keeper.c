@@ -13,7 +13,8 @@
 
 enum {
     ROUND_S = 60,
-    SETTLE_S = 600, /* after its end an hour is left alone for so long: late data may still be on their way */
+    SETTLE_S =
+        600, /* after its end an hour is left alone for so long: late data may still be on their way */
     NICE = 19
 };
 
@@ -35,7 +36,8 @@ static bool stop(void *user)
 static void compacted(void *user, const char *partition, uint64_t before, uint64_t after)
 {
     (void)user;
-    log_info("compacted %s: %.1f MB became %.1f MB", partition, (double)before / 1e6, (double)after / 1e6);
+    log_info("compacted %s: %.1f MB became %.1f MB", partition, (double)before / 1e6,
+             (double)after / 1e6);
 }
 
 static void expired(void *user, const char *partition, uint64_t octets)

@@ -133,21 +133,20 @@ void stats_json(base_buf *b, const struct stats *s)
     base_buf_str(b, "]},\"decode\":{");
     json_counters(b, weir_decoder_counters(s->decoder));
     const struct writer_counters *o = &s->out;
-    base_buf_printf(b,
-                    "},\"output\":{\"packets\":%" PRIu64 ",\"packets_written\":%" PRIu64
-                    ",\"packets_queued\":%" PRIu64 ",\"packets_lost\":%" PRIu64
-                    ",\"records\":%" PRIu64 ",\"records_written\":%" PRIu64
-                    ",\"records_queued\":%" PRIu64 ",\"records_lost\":%" PRIu64,
-                    o->packets, o->packets_written, o->packets_queued, o->packets_lost, o->records,
-                    o->records_written, o->records_queued, o->records_lost);
-    base_buf_printf(b,
-                    ",\"octets_written\":%" PRIu64 ",\"octets_queued\":%" PRIu64
-                    ",\"octets_file\":%" PRIu64 ",\"held_octets\":%" PRIu64 ",\"split\":%" PRIu64
-                    ",\"unrendered\":%" PRIu64 ",\"failing\":%s,\"values_extra\":%" PRIu64
-                    "},\"exporters\":[",
-                    o->octets_written, o->octets_queued, o->octets_file, s->held_octets, s->split,
-                    s->unrendered, o->failing ? "true" : "false",
-                    s->archive ? s->archive->values_extra : 0);
+    base_buf_printf(
+        b,
+        "},\"output\":{\"archive\":%s,\"packets\":%" PRIu64 ",\"packets_written\":%" PRIu64
+        ",\"packets_queued\":%" PRIu64 ",\"packets_lost\":%" PRIu64 ",\"records\":%" PRIu64
+        ",\"records_written\":%" PRIu64 ",\"records_queued\":%" PRIu64 ",\"records_lost\":%" PRIu64,
+        s->archive ? "true" : "false", o->packets, o->packets_written, o->packets_queued,
+        o->packets_lost, o->records, o->records_written, o->records_queued, o->records_lost);
+    base_buf_printf(
+        b,
+        ",\"octets_written\":%" PRIu64 ",\"octets_queued\":%" PRIu64 ",\"octets_file\":%" PRIu64
+        ",\"held_octets\":%" PRIu64 ",\"split\":%" PRIu64 ",\"unrendered\":%" PRIu64
+        ",\"failing\":%s,\"values_extra\":%" PRIu64 "},\"exporters\":[",
+        o->octets_written, o->octets_queued, o->octets_file, s->held_octets, s->split,
+        s->unrendered, o->failing ? "true" : "false", s->archive ? s->archive->values_extra : 0);
     json_exporters(b, s->decoder);
     base_buf_str(b, "]}\n");
 }

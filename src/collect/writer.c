@@ -30,10 +30,10 @@ struct chunk {
     struct rate *rates;
     size_t n_rates;
     uint64_t packets, records;
-    size_t octets; /* in memory, once it is in the queue */
-    size_t done;   /* octets of text already written (plain output) */
+    size_t octets;  /* in memory, once it is in the queue */
+    size_t done;    /* octets of text already written (plain output) */
     bool stored[2]; /* that batch is in the archive already */
-    bool reopen;   /* nothing in it: open the output anew */
+    bool reopen;    /* nothing in it: open the output anew */
 };
 
 enum { MAX_SPARE = 8, MAX_SPARE_BATCHES = 2, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
@@ -367,8 +367,8 @@ static void working(writer *w)
     if (was) {
         w->warned = 0;
         log_info("%s can be written again; lost %llu packets (%llu records) so far",
-                 w->archive ? w->opt.archive->dir : w->opt.path,
-                 (unsigned long long)packets, (unsigned long long)records);
+                 w->archive ? w->opt.archive->dir : w->opt.path, (unsigned long long)packets,
+                 (unsigned long long)records);
     }
 }
 
@@ -512,9 +512,8 @@ writer *writer_new(const struct writer_options *o, weir_err *err)
     (void)pthread_mutex_init(&w->lock, NULL);
     struct sigaction sa = {.sa_handler = interrupted};
     (void)sigaction(SIGUSR2, &sa, NULL);
-    weir_status opened = o->archive
-                             ? archive_writer_open(o->archive, &w->archive, err)
-                             : output_open(o->path, o->level, &w->give_up, &w->out, err);
+    weir_status opened = o->archive ? archive_writer_open(o->archive, &w->archive, err)
+                                    : output_open(o->path, o->level, &w->give_up, &w->out, err);
     if (opened != WEIR_OK) {
         writer_free(w);
         return NULL;

@@ -36,8 +36,8 @@ struct writer_counters {
 
 struct writer_options {
     const struct archive_options *archive; /* write there; NULL: to path */
-    bool live;                             /* time passes as it does for everybody: not a capture's */
-    const char *path;                      /* as for output_open */
+    bool live;        /* time passes as it does for everybody: not a capture's */
+    const char *path; /* as for output_open */
     int level;
     size_t max_octets;      /* queued before the queue counts as full */
     const char *state_path; /* NULL: none */
@@ -53,7 +53,9 @@ void writer_line(writer *w, const char *line, size_t len, unsigned long records)
 size_t writer_open_octets(const writer *w); /* in the open chunk */
 int64_t writer_open_since(const writer *w); /* bell_now of its first line or row */
 bool writer_full(const writer *w);          /* the open chunk should be handed over now */
-bool writer_gathers(const writer *w); /* chunks are worth filling; false: they go out as soon as nothing more waits */
+bool writer_gathers(
+    const writer
+        *w); /* chunks are worth filling; false: they go out as soon as nothing more waits */
 
 /* Of an archive: the open chunk's batch, for rows to be appended; NULL: out of memory. packet counts what was
  * appended since the last call, or lost for want of memory. received_ns: arrival, 0: late data, which go with the others.

@@ -320,13 +320,500 @@ static void col_cut(struct flow_col *c, uint32_t rows)
 
 /* ---- the batch ---- */
 
-static uint32_t *name_slot(const flow_batch *b, const char *name, size_t len, uint32_t *column)
+/* The slot of b->names with this name, or the empty one where it would go. */
+static uint16_t *name_slot(const flow_batch *b, const char *name, size_t len)
 {
-    static uint32_t none;
-    (void)none;
-    (void)b;
-    (void)name;
-    (void)len;
-    (void)column;
-    return NULL;
+    uint32_t at = (uint32_t)base_hash(name, len, b->seed[0]) % NAME_SLOTS;
+    for (; b->names[at]; at = (at + 1) % NAME_SLOTS) {
+        const char *have = b->cols[b->names[at] - 1].column->name;
+        if (strlen(have) == len && memcmp(have, name, len) == 0)
+            break;
+    }
+    return &b->names[at];
+}
+
+static void name_add(flow_batch *b, uint32_t column)
+{
+    const char *name = b->cols[column].column->name;
+    *name_slot(b, name, strlen(name)) = (uint16_t)(column + 1);
+}
+
+static struct extra *extra_of(const struct flow_col *c)
+{
+    return (struct extra *)(uintptr_t)c->column; /* column is its first member */
+}
+
+/* Forget the extra columns from n on; their memory stays. */
+static void drop_extras(flow_batch *b, uint32_t n)
+{
+    if (b->n_columns <= n)
+        return;
+    for (uint32_t i = n; i < b->n_columns; i++) {
+        b->octets -= col_octets(&b->cols[i]);
+        keys_reset(&b->cols[i].keys);
+        free(extra_of(&b->cols[i]));
+        b->cols[i].column = NULL;
+    }
+    b->n_columns = n;
+    memset(b->names, 0, NAME_SLOTS * sizeof *b->names);
+    for (uint32_t i = 0; i < n; i++)
+        name_add(b, i);
+}
+
+flow_batch *flow_batch_new(enum flow_table table)
+{
+    flow_batch *b = calloc(1, sizeof *b);
+    if (!b)
+        return NULL;
+    const struct flow_column *columns =
+        table == FLOW_TABLE_FLOWS ? flow_columns() : flow_option_columns();
+    b->table = table;
+    b->n_table = table == FLOW_TABLE_FLOWS ? FLOW_N_COLUMNS : FLOW_N_OPTION_COLUMNS;
+    b->cap_columns = b->n_table + 16;
+    b->cols = calloc(b->cap_columns, sizeof *b->cols);
+    b->names = calloc(NAME_SLOTS, sizeof *b->names);
+    if (!b->cols || !b->names) {
+        flow_batch_free(b);
+        return NULL;
+    }
+    b->seed[0] = base_hash_seed();
+    b->seed[1] = base_hash_seed() | 1;
+    b->generation = base_hash_seed();
+    for (; b->n_columns < b->n_table; b->n_columns++) {
+        col_init(&b->cols[b->n_columns], &columns[b->n_columns]);
+        name_add(b, b->n_columns);
+    }
+    return b;
+}
+
+void flow_batch_free(flow_batch *b)
+{
+    if (!b)
+        return;
+    for (uint32_t i = b->n_table; i < b->n_columns; i++)
+        free(extra_of(&b->cols[i]));
+    for (uint32_t i = 0; b->cols && i < b->cap_columns; i++)
+        col_done(&b->cols[i]);
+    free(b->cols);
+    free(b->names);
+    free(b->memo);
+    free(b);
+}
+
+void flow_batch_reset(flow_batch *b)
+{
+    drop_extras(b, b->n_table);
+    for (uint32_t i = 0; i < b->n_table; i++) {
+        struct flow_col *c = &b->cols[i];
+        c->n = c->n_valid = c->n_items = 0;
+        c->nulls = false;
+        if (c->keys.n)
+            keys_reset(&c->keys);
+    }
+    if (b->memo)
+        memset(b->memo, 0, sizeof *b->memo);
+    b->rows = 0;
+    b->octets = 0;
+    b->generation++;
+}
+
+enum flow_table flow_batch_table(const flow_batch *b)
+{
+    return b->table;
+}
+
+uint32_t flow_batch_rows(const flow_batch *b)
+{
+    return b->rows;
+}
+
+size_t flow_batch_octets(const flow_batch *b)
+{
+    return b->octets;
+}
+
+uint32_t flow_batch_n_columns(const flow_batch *b)
+{
+    return b->n_columns;
+}
+
+uint64_t flow_batch_generation(const flow_batch *b)
+{
+    return b->generation;
+}
+
+void flow_batch_vec(const flow_batch *b, uint32_t column, struct flow_vec *out)
+{
+    static const uint32_t no_starts[1] = {0};
+    const struct flow_col *c = &b->cols[column];
+    *out =
+        (struct flow_vec){.column = c->column, .n = c->n_valid ? c->n : 0, .n_valid = c->n_valid};
+    if (c->list)
+        out->starts = out->n ? c->starts : no_starts;
+    out->dict.starts = no_starts;
+    if (!out->n)
+        return;
+    out->valid = c->nulls && c->n_valid < c->n ? c->valid : NULL;
+    if (c->dict) {
+        out->codes = c->data;
+        out->dict = (struct flow_dict){.n = c->keys.n,
+                                       .starts = c->keys.n ? c->keys.starts : no_starts,
+                                       .keys = c->keys.octets};
+    } else {
+        out->values = c->data;
+    }
+}
+
+/* ---- writing rows ---- */
+
+uint32_t flow_batch_add_rows(flow_batch *b, uint32_t n)
+{
+    if (n >= UINT32_MAX - b->rows)
+        return UINT32_MAX;
+    uint32_t first = b->rows;
+    b->rows += n;
+    return first;
+}
+
+void flow_batch_cut(flow_batch *b, uint32_t rows)
+{
+    if (rows >= b->rows)
+        return;
+    b->rows = rows;
+    b->octets = 0;
+    for (uint32_t i = 0; i < b->n_columns; i++) {
+        col_cut(&b->cols[i], rows);
+        b->octets += col_octets(&b->cols[i]);
+    }
+    if (b->memo)
+        memset(b->memo, 0, sizeof *b->memo);
+}
+
+uint32_t flow_batch_extra(flow_batch *b, const char *name, enum flow_type type, bool list)
+{
+    size_t len = strlen(name);
+    uint16_t *slot = name_slot(b, name, len);
+    if (*slot) {
+        uint32_t have = *slot - 1u;
+        const struct flow_column *column = b->cols[have].column;
+        return have >= b->n_table && column->type == (uint8_t)type && column->list == list
+                   ? have
+                   : UINT32_MAX;
+    }
+    if (b->n_columns - b->n_table >= FLOW_MAX_EXTRA || len == 0 || len > MAX_NAME)
+        return UINT32_MAX;
+    if (b->n_columns == b->cap_columns) {
+        uint32_t cap = 2 * b->cap_columns;
+        struct flow_col *cols = realloc(b->cols, cap * sizeof *cols);
+        if (!cols)
+            return UINT32_MAX;
+        memset(cols + b->cap_columns, 0, (cap - b->cap_columns) * sizeof *cols);
+        b->cols = cols;
+        b->cap_columns = cap;
+    }
+    struct extra *e = malloc(sizeof *e + len + 1);
+    if (!e)
+        return UINT32_MAX;
+    memcpy(e->name, name, len + 1);
+    e->column = (struct flow_column){.name = e->name,
+                                     .type = (uint8_t)type,
+                                     .list = list,
+                                     .unit = "",
+                                     .sources = "",
+                                     .filter = "",
+                                     .token = "",
+                                     .csv = "",
+                                     .json = "",
+                                     .goflow2 = "",
+                                     .ecs = "",
+                                     .help = ""};
+    uint32_t column = b->n_columns++;
+    col_init(&b->cols[column], &e->column);
+    *slot = (uint16_t)(column + 1);
+    return column;
+}
+
+void *flow_batch_values(flow_batch *b, uint32_t column, uint32_t row, uint32_t n)
+{
+    return flow_col_open(b, &b->cols[column], row, n, NULL);
+}
+
+uint32_t *flow_batch_codes(flow_batch *b, uint32_t column, uint32_t row, uint32_t n)
+{
+    return flow_col_open(b, &b->cols[column], row, n, NULL);
+}
+
+uint32_t flow_batch_key(flow_batch *b, uint32_t column, const void *key, uint32_t len)
+{
+    return flow_keys_put(b, &b->cols[column], key, len, flow_key_hash(b, key, len));
+}
+
+bool flow_batch_list(flow_batch *b, uint32_t column, uint32_t row, const void *items, uint32_t n)
+{
+    struct flow_col *c = &b->cols[column];
+    bool inside = row < c->n; /* has a place: its items give way to these */
+    uint32_t were = inside ? c->starts[row + 1] - c->starts[row] : 0;
+    uint64_t n_items = (uint64_t)c->n_items - were + n;
+    uint32_t end = inside ? c->n : row + 1;
+    if (!col_reserve(c, end, n_items > c->n_items ? n_items : c->n_items, row > c->n))
+        return false;
+    col_gap(b, c, row);
+    if (!inside) {
+        c->n = end;
+        c->starts[end] = c->n_items;
+        if (c->nulls)
+            bit_set(c->valid, row, false);
+        b->octets += sizeof *c->starts;
+    }
+    if (!is_valid(c, row) || !inside)
+        c->n_valid++;
+    if (c->nulls)
+        bit_set(c->valid, row, true);
+    uint8_t *data = c->data;
+    uint32_t at = c->starts[row], tail = c->n_items - at - were;
+    if (tail)
+        memmove(data + ((size_t)at + n) * c->width, data + ((size_t)at + were) * c->width,
+                (size_t)tail * c->width);
+    if (n)
+        memcpy(data + (size_t)at * c->width, items, (size_t)n * c->width);
+    for (uint32_t i = row + 1; i <= c->n; i++)
+        c->starts[i] = c->starts[i] - were + n;
+    b->octets = b->octets - (size_t)were * c->width + (size_t)n * c->width;
+    c->n_items = (uint32_t)n_items;
+    return true;
+}
+
+bool flow_batch_set_u64(flow_batch *b, uint32_t column, uint32_t row, uint64_t v)
+{
+    struct flow_col *c = &b->cols[column];
+    void *at = flow_col_open(b, c, row, 1, NULL);
+    if (!at)
+        return false;
+    memcpy(at, &v, c->width);
+    return true;
+}
+
+bool flow_batch_set_f64(flow_batch *b, uint32_t column, uint32_t row, double v)
+{
+    void *at = flow_col_open(b, &b->cols[column], row, 1, NULL);
+    if (!at)
+        return false;
+    memcpy(at, &v, sizeof v);
+    return true;
+}
+
+bool flow_batch_set_key(flow_batch *b, uint32_t column, uint32_t row, const void *key, uint32_t len)
+{
+    uint32_t code = flow_batch_key(b, column, key, len);
+    return code != UINT32_MAX && flow_batch_set_u64(b, column, row, code);
+}
+
+bool flow_batch_set_null(flow_batch *b, uint32_t column, uint32_t row)
+{
+    struct flow_col *c = &b->cols[column];
+    if (!is_valid(c, row))
+        return true;
+    if (!col_nulls(c, c->n) || (c->list && !flow_batch_list(b, column, row, NULL, 0)))
+        return false;
+    bit_set(c->valid, row, false);
+    c->n_valid--;
+    if (!c->list)
+        memset((uint8_t *)c->data + (size_t)row * c->width, 0, c->width);
+    return true;
+}
+
+/* ---- moving rows ---- */
+
+/* The codes in dst of the keys of src, worked out as they are met. */
+static bool map_code(flow_batch *b, struct flow_col *to, const struct flow_keys *keys,
+                     uint32_t *map, uint32_t code, uint32_t *out)
+{
+    if (map[code] == UINT32_MAX)
+        map[code] = flow_keys_put(b, to, key_at(keys, code), key_len(keys, code),
+                                  flow_key_hash(b, key_at(keys, code), key_len(keys, code)));
+    *out = map[code];
+    return map[code] != UINT32_MAX;
+}
+
+static bool append_lists(flow_batch *dst, uint32_t column, uint32_t first, const struct flow_col *c,
+                         uint32_t *map)
+{
+    uint32_t *codes = NULL;
+    size_t codes_cap = 0;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < c->n; i++) {
+        if (!is_valid(c, i))
+            continue;
+        uint32_t from = c->starts[i], n = c->starts[i + 1] - from;
+        const void *items = (const uint8_t *)c->data + (size_t)from * c->width;
+        if (map) {
+            ok = grow(&codes, &codes_cap, (n + 1) * sizeof *codes);
+            for (uint32_t k = 0; ok && k < n; k++)
+                ok = map_code(dst, &dst->cols[column], &c->keys, map,
+                              ((const uint32_t *)c->data)[from + k], &codes[k]);
+            items = codes;
+        }
+        ok = ok && flow_batch_list(dst, column, first + i, items, n);
+    }
+    free(codes);
+    return ok;
+}
+
+/* Rows of one column of another batch to rows from `first` on. */
+static bool append_column(flow_batch *dst, uint32_t column, uint32_t first,
+                          const struct flow_col *c)
+{
+    uint32_t *map = NULL;
+    if (c->dict) {
+        map = malloc((c->keys.n + 1) * sizeof *map);
+        if (!map)
+            return false;
+        memset(map, 0xff, (c->keys.n + 1) * sizeof *map);
+    }
+    bool ok;
+    if (c->list) {
+        ok = append_lists(dst, column, first, c, map);
+    } else {
+        void *out = flow_col_open(dst, &dst->cols[column], first, c->n, c->nulls ? c->valid : NULL);
+        ok = out;
+        if (ok && !map)
+            memcpy(out, c->data, (size_t)c->n * c->width);
+        uint32_t *codes = out;
+        for (uint32_t i = 0; ok && map && i < c->n; i++) {
+            if (c->nulls && !bit(c->valid, i))
+                codes[i] = 0;
+            else
+                ok = map_code(dst, &dst->cols[column], &c->keys, map,
+                              ((const uint32_t *)c->data)[i], &codes[i]);
+        }
+    }
+    free(map);
+    return ok;
+}
+
+weir_status flow_find_column(flow_batch *dst, const char *name, size_t len, enum flow_type type,
+                             bool list, uint32_t *out, weir_err *err)
+{
+    uint16_t slot = *name_slot(dst, name, len);
+    if (slot) {
+        const struct flow_column *have = dst->cols[slot - 1].column;
+        *out = slot - 1u;
+        if (have->type == (uint8_t)type && have->list == list)
+            return WEIR_OK;
+        return weir_err_set(err, WEIR_EFORMAT, 0,
+                            "batch: column %.64s is %s%s here and %s%s in what comes to it",
+                            have->name, flow_type_text((enum flow_type)have->type),
+                            have->list ? "[]" : "", flow_type_text(type), list ? "[]" : "");
+    }
+    char copy[MAX_NAME + 1];
+    if (len == 0 || len > MAX_NAME)
+        return weir_err_set(err, WEIR_EFORMAT, 0,
+                            "batch: a column's name has %zu octets, 1 to %d are allowed", len,
+                            MAX_NAME);
+    memcpy(copy, name, len);
+    copy[len] = 0;
+    if (dst->n_columns - dst->n_table >= FLOW_MAX_EXTRA)
+        return weir_err_set(err, WEIR_ELIMIT, 0,
+                            "batch: no room for column %.64s, %d extra columns are the limit", copy,
+                            FLOW_MAX_EXTRA);
+    *out = flow_batch_extra(dst, copy, type, list);
+    return *out != UINT32_MAX
+               ? WEIR_OK
+               : weir_err_set(err, WEIR_ENOMEM, 0, "batch: no memory for column %.64s", copy);
+}
+
+void flow_batch_undo(flow_batch *b, uint32_t rows, uint32_t n_columns)
+{
+    flow_batch_cut(b, rows);
+    drop_extras(b, n_columns);
+}
+
+weir_status flow_batch_append(flow_batch *dst, const flow_batch *src, weir_err *err)
+{
+    uint32_t n_columns = dst->n_columns, rows = dst->rows;
+    uint32_t first = flow_batch_add_rows(dst, src->rows);
+    weir_status status =
+        first != UINT32_MAX
+            ? WEIR_OK
+            : weir_err_set(err, WEIR_ENOMEM, 0, "batch: %u and %u rows do not fit into one batch",
+                           rows, src->rows);
+    for (uint32_t i = 0; status == WEIR_OK && i < src->n_columns; i++) {
+        const struct flow_col *c = &src->cols[i];
+        uint32_t column = i;
+        if (c->n_valid == 0)
+            continue;
+        if (i >= src->n_table)
+            status = flow_find_column(dst, c->column->name, strlen(c->column->name),
+                                      (enum flow_type)c->column->type, c->list, &column, err);
+        if (status == WEIR_EFORMAT)
+            status = WEIR_ELIMIT;
+        if (status == WEIR_OK && !append_column(dst, column, first, c))
+            status =
+                weir_err_set(err, WEIR_ENOMEM, 0, "batch: no memory for %u rows more", src->rows);
+    }
+    if (status != WEIR_OK) {
+        flow_batch_undo(dst, rows, n_columns);
+        if (err)
+            err->code = status;
+    }
+    return status;
+}
+
+/* ---- rates that come late ---- */
+
+uint32_t flow_batch_sampling(flow_batch *b, const uint8_t *exporter, uint32_t len, uint32_t domain,
+                             uint64_t selector, double rate, const char *source)
+{
+    if (b->table != FLOW_TABLE_FLOWS || !(rate > 0) || !isfinite(rate))
+        return 0;
+    const struct flow_col *exporters = &b->cols[FLOW_exporter], *domains = &b->cols[FLOW_domain],
+                          *samplers = &b->cols[FLOW_sampler_id];
+    struct flow_col *rates = &b->cols[FLOW_sampling_rate];
+    uint32_t code = keys_find(&exporters->keys, exporter, len, flow_key_hash(b, exporter, len));
+    if (code == UINT32_MAX || rates->n_valid == b->rows)
+        return 0;
+    /* An exporter that says another rate in every packet costs no pass over all rows each time. */
+    if (!b->memo)
+        b->memo = calloc(1, sizeof *b->memo);
+    uint64_t what =
+        flow_mix(flow_mix(code ^ b->seed[0], b->seed[1]) ^ selector, domain ^ b->seed[1]) | 1;
+    uint32_t row = 0, n = 0;
+    uint32_t at = (uint32_t)(what >> 32) % MEMO_SLOTS;
+    if (b->memo && b->memo->slots[at].what == what)
+        row = b->memo->slots[at].rows;
+    const uint32_t *codes = exporters->data, *ids = domains->data;
+    for (; row < exporters->n; row++) {
+        if (codes[row] != code || !is_valid(exporters, row) || is_valid(rates, row))
+            continue;
+        if (domain != 0 && (!is_valid(domains, row) || ids[row] != domain))
+            continue;
+        if (selector != 0 &&
+            (!is_valid(samplers, row) || ((const uint64_t *)samplers->data)[row] != selector))
+            continue;
+        if (!flow_batch_set_key(b, FLOW_sampling_source, row, source, (uint32_t)strlen(source)) ||
+            !flow_batch_set_f64(b, FLOW_sampling_rate, row, rate))
+            return n; /* out of memory: these rows stay without a rate */
+        n++;
+    }
+    if (b->memo) {
+        b->memo->slots[at].what = what;
+        b->memo->slots[at].rows = row;
+    }
+    return n;
+}
+
+void flow_key_text(enum flow_type type, const uint8_t *key, uint32_t len, base_buf *out)
+{
+    char *at;
+    if (type == FLOW_TYPE_ADDR && (len == 4 || len == 16)) {
+        at = base_buf_room(out, BASE_IPV6_TEXT);
+        if (at)
+            out->len += len == 4 ? base_ipv4_text(at, key) : base_ipv6_text(at, key);
+    } else if (type == FLOW_TYPE_MAC && len == 6) {
+        at = base_buf_room(out, BASE_MAC_TEXT);
+        if (at)
+            out->len += base_mac_text(at, key);
+    } else {
+        base_buf_add(out, key, len);
+    }
 }

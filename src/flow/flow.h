@@ -126,4 +126,12 @@ static inline uint32_t flow_keys_find4(const struct flow_keys *k, uint32_t key, 
 void *flow_col_open(flow_batch *b, struct flow_col *c, uint32_t row, uint32_t n,
                     const uint64_t *valid);
 
+/* The column with this name, an extra one made when new. WEIR_EFORMAT: it has another type, or the name cannot be one;
+ * WEIR_ELIMIT: FLOW_MAX_EXTRA; WEIR_ENOMEM. */
+weir_status flow_find_column(flow_batch *b, const char *name, size_t len, enum flow_type type,
+                             bool list, uint32_t *out, weir_err *err);
+
+/* Back to so many rows and columns, after a failure half-way. */
+void flow_batch_undo(flow_batch *b, uint32_t rows, uint32_t n_columns);
+
 #endif

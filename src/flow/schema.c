@@ -52,8 +52,8 @@ const struct flow_source *flow_source_find(enum flow_table table, bool v9, uint3
                                            uint16_t id)
 {
     const struct flow_source *rows = table == FLOW_TABLE_FLOWS ? flow_sources : option_sources;
-    size_t low = 0, high =
-        table == FLOW_TABLE_FLOWS ? ARRAY_LEN(flow_sources) : ARRAY_LEN(option_sources);
+    size_t low = 0,
+           high = table == FLOW_TABLE_FLOWS ? ARRAY_LEN(flow_sources) : ARRAY_LEN(option_sources);
     while (low < high) {
         size_t mid = (low + high) / 2;
         const struct flow_source *s = &rows[mid];

@@ -104,7 +104,8 @@ struct parquet_bytes {
  * Slots of `values`: BOOLEAN uint8_t 0/1; INT32 and INT64 `width` octets (1, 2, 4, 8; widened by the column's
  * signedness: unsigned_order); FLOAT float; DOUBLE double; BYTE_ARRAY and FIXED struct parquet_bytes.
  * A list column has n + 1 `starts`: row i's items are slots starts[i] .. starts[i + 1] of values or codes; valid stays
- * one bit a row (a null list), items are never null. */
+ * one bit a row (a null list). Items that are null come only from files of others: item_valid, one bit a slot, says
+ * which have values; NULL: all, as in what we write. */
 struct parquet_data {
     size_t n;              /* rows */
     const uint64_t *valid; /* n bits, least significant first */
@@ -115,6 +116,7 @@ struct parquet_data {
     uint32_t n_dict;
     uint8_t width;
     const uint32_t *starts;
+    const uint64_t *item_valid;
 };
 
 static inline bool parquet_bit(const uint64_t *bits, size_t i)

@@ -12,9 +12,10 @@
 typedef struct parquet_file parquet_file;
 typedef struct parquet_cursor parquet_cursor;
 
-/* fd: a regular file, closed by parquet_close. name: for messages, copied. */
+/* fd: a regular file, closed by parquet_close; when opening fails it stays the caller's. name: for messages, copied.
+ * WEIR_EFORMAT: no Parquet file, a damaged one, or an encrypted one; WEIR_ETRUNC; WEIR_EIO; WEIR_ENOMEM. */
 weir_status parquet_open(int fd, const char *name, parquet_file **out, weir_err *err);
-/* The first len octets of fd followed by tail[tail_len] (copied): a file whose footer is not on disk yet. */
+/* The first len octets of fd followed by tail[tail_len] (copied): a file whose footer is not on disk yet. fd as above. */
 weir_status parquet_open_parts(int fd, uint64_t len, const void *tail, size_t tail_len,
                                const char *name, parquet_file **out, weir_err *err);
 /* data[len] is borrowed until parquet_close. */
@@ -74,7 +75,10 @@ void parquet_pages_free(struct parquet_page_info *pages);
 /* A window of rows of one column; borrowed from the cursor until its next call. As struct parquet_data, with
  *   codes   when the cursor gives codes (parquet_cursor_dict is not NULL): valid rows' codes are < n_dict, null rows' 0
  *   values  else: INT32 -> int32_t/uint32_t, INT64 -> int64_t/uint64_t, BOOLEAN -> uint8_t, FLOAT, DOUBLE, BYTE_ARRAY,
- *           FIXED and INT96 -> struct parquet_bytes; null rows 0. */
+ *           FIXED and INT96 -> struct parquet_bytes; null rows 0.
+ * Lists: starts has n + 1 entries; item_valid, one bit a slot, is NULL unless there are null items (files of others).
+ * Checksums of pages are not looked at here: zlib's crc32 would take as long as unpacking dictionary codes does; zstd
+ * and the checks of every count and length find most damage, parquet_chunk_verify all. */
 weir_status parquet_cursor_new(const parquet_file *f, size_t group, size_t column,
                                parquet_cursor **out, weir_err *err);
 void parquet_cursor_free(parquet_cursor *c); /* takes NULL */
@@ -89,10 +93,13 @@ weir_status parquet_cursor_dict(parquet_cursor *c, const void **values, uint32_t
 weir_status parquet_cursor_read(parquet_cursor *c, size_t n, struct parquet_data *out,
                                 weir_err *err);
 
-/* Pass over n rows; pages that hold none of the rows that are read are not decompressed. */
+/* Pass over n rows, to the end of the row group at most; pages that hold none of the rows that are read are not
+ * decompressed, nor read when the offset index tells where the next page of interest is. The work is done by the next
+ * parquet_cursor_read, so skips add up. */
 weir_status parquet_cursor_skip(parquet_cursor *c, uint64_t n, weir_err *err);
 
-/* All checksums, levels, dictionaries and statistics of one row group's column, against its values. */
+/* All checksums, levels, dictionaries, statistics, page bounds and the bloom filter of one row group's column, against
+ * its values. */
 weir_status parquet_chunk_verify(const parquet_file *f, size_t group, size_t column, weir_err *err);
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "query/field.h"
 
+/* On a list a condition holds when it holds for any item. An extra column's field.kind says what the value given is:
+ * U64, S64 (negative), F64 or TEXT, whatever its type in a file; UNKNOWN where there is no value (PRESENT, SAME). */
 enum query_op {
     QUERY_OP_TRUE,
     QUERY_OP_FALSE,
@@ -17,14 +19,16 @@ enum query_op {
     QUERY_OP_LE,
     QUERY_OP_GT,
     QUERY_OP_GE,
-    QUERY_OP_IN,       /* numbers[n_numbers], sorted, of inclusive ranges */
-    QUERY_OP_BITS,     /* (value & number) == number */
-    QUERY_OP_PREFIX,   /* address in one of prefixes[n_prefixes] */
-    QUERY_OP_TEXT,     /* equals one of texts[n_texts] */
-    QUERY_OP_CONTAINS, /* texts[0] occurs in it */
-    QUERY_OP_REGEX,    /* texts[0]: POSIX extended, compiled by filter.h into `regex` */
-    QUERY_OP_PRESENT,  /* is not null */
-    QUERY_OP_SAME      /* equals field `other` */
+    QUERY_OP_IN,        /* numbers[n_numbers], sorted, of inclusive ranges */
+    QUERY_OP_BITS,      /* (value & number) == number */
+    QUERY_OP_PREFIX,    /* address in one of prefixes[n_prefixes] */
+    QUERY_OP_TEXT,      /* equals one of texts[n_texts] */
+    QUERY_OP_CONTAINS,  /* texts[0] occurs in it */
+    QUERY_OP_REGEX,     /* texts[0]: POSIX extended, compiled by filter.h into `regex` */
+    QUERY_OP_PRESENT,   /* is not null */
+    QUERY_OP_SAME,      /* equals field `other` */
+    QUERY_OP_NOT_BELOW, /* number >= that of field `other` */
+    QUERY_OP_NOT_ABOVE  /* number <= that of field `other` */
 };
 
 struct query_range {

@@ -48,6 +48,8 @@ enum query_kind {
     X(COUNT, "count", U64, "", "number of the record, from 1, as they are read")                   \
     X(MPLS_LABEL, "mpls_label", U64, "", "the n-th MPLS label")                                    \
     X(MPLS_EXP_N, "mpls_exp_n", U64, "", "traffic class of the n-th MPLS label")                   \
+    X(ACL_IN_ID, "acl_in_id", U64, "", "n-th 32-bit id of acl_in: 1 ACL, 2 ACE, 3 extended ACE")   \
+    X(ACL_OUT_ID, "acl_out_id", U64, "", "n-th 32-bit id of acl_out")                              \
     X(SRC_COUNTRY, "src_country", TEXT, "", "ISO code of src_addr's country (--geo)")              \
     X(DST_COUNTRY, "dst_country", TEXT, "", "ISO code of dst_addr's country (--geo)")              \
     X(SRC_CITY, "src_city", TEXT, "", "city of src_addr (--geo)")                                  \
@@ -77,7 +79,7 @@ struct query_field {
     uint8_t kind; /* enum query_kind */
     uint8_t bits4,
         bits6;       /* of a network: prefix lengths for IPv4 and IPv6; 255: by the flow's mask */
-    uint32_t n;      /* of mpls_label and mpls_exp_n: which, from 1 */
+    uint32_t n;      /* of mpls_label, mpls_exp_n, acl_in_id and acl_out_id: which, from 1 */
     int64_t span_us; /* of time */
 };
 

@@ -38,6 +38,9 @@ weir_status query_filter_parse(query_arena *a, const char *text, size_t len,
 struct base_buf;
 void query_expr_print(const struct query_expr *e, struct base_buf *out);
 
+/* The same tree, but for where it came from. */
+bool query_expr_same(const struct query_expr *a, const struct query_expr *b);
+
 /* The message with the line and a caret under the place, several lines, for people. */
 void query_error_print(const struct query_error *where, const weir_err *err, const char *what,
                        struct base_buf *out);
@@ -65,7 +68,7 @@ weir_status query_keys_parse(query_arena *a, const char *text, struct query_fiel
  * flow is counted for each different one. by_proto: proto is a further key. record: -s record, on the 5-tuple. */
 struct query_stat {
     const char *name;           /* as given: "srcip" */
-    struct query_field keys[2]; /* two when either */
+    struct query_field keys[4]; /* more than one when either */
     size_t n_keys;
     bool either, by_proto, record;
     struct query_order *orders; /* one table each */

@@ -38,6 +38,9 @@ const char *query_lookup_app(const query_lookup *l, const char *exporter, size_t
 /* 0: unknown. has_sampler: the flow names its sampler. */
 double query_lookup_rate(const query_lookup *l, const char *exporter, size_t len, uint32_t domain,
                          bool has_sampler, uint64_t sampler);
+/* A rate that was told of an interface alone, for flows that come in there and that query_lookup_rate has none for. */
+double query_lookup_rate_interface(const query_lookup *l, const char *exporter, size_t len,
+                                   uint32_t domain, uint32_t index);
 
 /* Of an address as text. out[cap] takes the text (no NUL), 0: unknown. */
 size_t query_lookup_country(const query_lookup *l, const char *addr, size_t len, char *out,

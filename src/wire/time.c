@@ -1,37 +1,25 @@
 /* time -- when a flow was, from whatever its exporter sends. Which fields count is decided once per template. */
 #include "wire/wire.h"
 
-/* Ways to say a moment, finest first: the order in which a pair is chosen. */
-enum family {
-    FAMILY_NANOSECONDS,
-    FAMILY_MICROSECONDS,
-    FAMILY_MILLISECONDS,
-    FAMILY_DELTA,  /* microseconds before the export time */
-    FAMILY_UPTIME, /* milliseconds of sysUptime */
-    FAMILY_SECONDS,
-    FAMILY_OBSERVATION, /* of a packet or an event: both ends at once */
-    N_FAMILIES
-};
-
 static const struct {
     uint16_t id;
     uint8_t family;
     bool last;
 } time_elements[] = {
-    {150, FAMILY_SECONDS, false},      {151, FAMILY_SECONDS, true},
-    {152, FAMILY_MILLISECONDS, false}, {153, FAMILY_MILLISECONDS, true},
-    {154, FAMILY_MICROSECONDS, false}, {155, FAMILY_MICROSECONDS, true},
-    {156, FAMILY_NANOSECONDS, false},  {157, FAMILY_NANOSECONDS, true},
-    {158, FAMILY_DELTA, false},        {159, FAMILY_DELTA, true},
-    {22, FAMILY_UPTIME, false},        {21, FAMILY_UPTIME, true},
-    {325, FAMILY_OBSERVATION, false},  {324, FAMILY_OBSERVATION, false},
-    {323, FAMILY_OBSERVATION, false},  {322, FAMILY_OBSERVATION, false},
+    {150, WIRE_FAMILY_SECONDS, false},      {151, WIRE_FAMILY_SECONDS, true},
+    {152, WIRE_FAMILY_MILLISECONDS, false}, {153, WIRE_FAMILY_MILLISECONDS, true},
+    {154, WIRE_FAMILY_MICROSECONDS, false}, {155, WIRE_FAMILY_MICROSECONDS, true},
+    {156, WIRE_FAMILY_NANOSECONDS, false},  {157, WIRE_FAMILY_NANOSECONDS, true},
+    {158, WIRE_FAMILY_DELTA, false},        {159, WIRE_FAMILY_DELTA, true},
+    {22, WIRE_FAMILY_UPTIME, false},        {21, WIRE_FAMILY_UPTIME, true},
+    {325, WIRE_FAMILY_OBSERVATION, false},  {324, WIRE_FAMILY_OBSERVATION, false},
+    {323, WIRE_FAMILY_OBSERVATION, false},  {322, WIRE_FAMILY_OBSERVATION, false},
 };
 
 void wire_times_plan(wire_template *t)
 {
-    int at[N_FAMILIES][2];
-    for (int f = 0; f < N_FAMILIES; f++)
+    int at[WIRE_N_FAMILIES][2];
+    for (int f = 0; f < WIRE_N_FAMILIES; f++)
         at[f][0] = at[f][1] = -1;
     wire_times *plan = &t->times;
     *plan = (wire_times){.first = -1, .last = -1, .duration = -1, .init = -1};
@@ -52,7 +40,7 @@ void wire_times_plan(wire_template *t)
             plan->duration_us = e->id == 162;
         }
     }
-    for (uint8_t f = 0; f < N_FAMILIES; f++) {
+    for (uint8_t f = 0; f < WIRE_N_FAMILIES; f++) {
         bool pair = at[f][0] >= 0 && at[f][1] >= 0;
         if (pair || (at[f][0] >= 0 && plan->first < 0)) {
             plan->first = at[f][0];
@@ -66,10 +54,24 @@ void wire_times_plan(wire_template *t)
             break;
     }
     /* An event has one moment; with a flow's start beside it (NSEL), it is the other end. */
-    if (plan->last < 0 && at[FAMILY_OBSERVATION][0] >= 0) {
-        plan->last = at[FAMILY_OBSERVATION][0];
-        plan->last_family = FAMILY_OBSERVATION;
+    if (plan->last < 0 && at[WIRE_FAMILY_OBSERVATION][0] >= 0) {
+        plan->last = at[WIRE_FAMILY_OBSERVATION][0];
+        plan->last_family = WIRE_FAMILY_OBSERVATION;
     }
+}
+
+struct wire_time_fields wire_time_fields(const weir_template *t)
+{
+    const wire_times *plan = &((const wire_template *)(const void *)t)->times;
+    return (struct wire_time_fields){plan->first, plan->last, plan->first_family,
+                                     plan->last_family};
+}
+
+bool wire_times_plain(const weir_record *r)
+{
+    const unsigned changing =
+        WEIR_QUIRK_UPTIME_SECONDS | WEIR_QUIRK_EXPORT_TIME_FIXED | WEIR_QUIRK_RECORD_TIME_BROKEN;
+    return !r->stream || !(r->stream->e->quirks & changing);
 }
 
 int64_t wire_reference_s(const weir_packet *p)
@@ -90,8 +92,6 @@ int64_t weir_packet_export_ns(const weir_packet *p)
     return wire_era_s(p->export_s, wire_reference_s(p)) * 1000000000 + p->export_ns % 1000000000;
 }
 
-enum { DAY_MS = 86400000 };
-
 /* A sysUptime value against the header's (v1 to v9). SysUptime wraps every 2^32 ms (49.7 days), so a flow older than
  * the wrap has a value above the header's; unsigned subtraction still gives its age. Values a little ahead of the
  * header (clock granularity, rounding) are the future, not 49 days ago. RFC 3954 section 8, FIRST_SWITCHED. */
@@ -101,7 +101,7 @@ static int64_t uptime_ns(const weir_packet *p, int64_t export_ns, uint32_t value
     if (seconds)
         return export_ns - (int64_t)(int32_t)(p->uptime_ms - value) * 1000000000;
     uint32_t age_ms = p->uptime_ms - value, ahead_ms = value - p->uptime_ms;
-    if (ahead_ms > 0 && ahead_ms < DAY_MS)
+    if (ahead_ms > 0 && ahead_ms < WIRE_AHEAD_MS)
         return export_ns + (int64_t)ahead_ms * 1000000;
     if (value > p->uptime_ms)
         *flags |= WEIR_TIME_WRAPPED;
@@ -112,7 +112,7 @@ static int64_t uptime_ns(const weir_packet *p, int64_t export_ns, uint32_t value
  * future. A flow may have begun before the exporter says that it did, which is the turn before the first. */
 static int64_t since_init_ns(int64_t init_ms, int64_t export_ns, uint32_t value, unsigned *flags)
 {
-    int64_t ms = init_ms + value, turns = (export_ns / 1000000 + DAY_MS - ms) >> 32;
+    int64_t ms = init_ms + value, turns = (export_ns / 1000000 + WIRE_AHEAD_MS - ms) >> 32;
     if (turns != 0)
         *flags |= WEIR_TIME_WRAPPED;
     return (ms + turns * ((int64_t)1 << 32)) * 1000000;
@@ -126,10 +126,10 @@ static bool moment(const weir_record *r, int i, uint8_t family, int64_t export_n
     if (i < 0 || weir_value_read(r, (uint32_t)i, &v) != WEIR_OK)
         return false;
     switch (family) {
-    case FAMILY_DELTA:
+    case WIRE_FAMILY_DELTA:
         *ns = export_ns - (int64_t)(v.u64 & UINT32_MAX) * 1000;
         return v.kind == WEIR_KIND_U64;
-    case FAMILY_UPTIME: {
+    case WIRE_FAMILY_UPTIME: {
         if (v.kind != WEIR_KIND_U64)
             return false;
         unsigned quirks = r->stream ? r->stream->e->quirks : 0;

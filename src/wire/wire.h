@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/rd.h"
+#include "wire/use.h"
 
 #include <weir/decoder.h>
 
@@ -79,7 +80,7 @@ typedef struct wire_spec {
 typedef struct wire_times {
     int first, last;    /* of the finest pair the template has, else the finest of each */
     int duration, init; /* 161 or 162; 160 */
-    uint8_t first_family, last_family; /* enum in time.c */
+    uint8_t first_family, last_family; /* enum wire_family */
     bool duration_us;
 } wire_times;
 
@@ -375,7 +376,6 @@ int64_t wire_era_s(uint32_t seconds, int64_t near_s);
 int64_t wire_reference_s(const weir_packet *p); /* arrival, or export time where that is unknown */
 
 /* sampling.c */
-bool wire_sampling_field(const weir_element *e);
 bool wire_sampling_rate_field(const weir_element *e);
 void wire_sampling_learn(wire_pass *w, const weir_record *r);
 void wire_samplers_free(weir_decoder *d, wire_exporter *e);

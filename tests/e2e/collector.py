@@ -155,7 +155,9 @@ def check_laws(s):
     for unit in ("packets", "records"):
         _law(f"{unit} rendered = written + queued + lost", o[unit],
              o[f"{unit}_written"] + o[f"{unit}_queued"] + o[f"{unit}_lost"])
-    if not o["split"] and not o["unrendered"]:
+    if o["archive"]:
+        _law("rows = flows + options", o["records"], d["flows"] + d["options"])
+    elif not o["split"] and not o["unrendered"]:
         _law("lines = packets decoded + expired", o["packets"], d["decoded"] + d["expired"])
     return s
 

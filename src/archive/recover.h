@@ -1,0 +1,31 @@
+/* recover -- the lock of an archive, and what a crash left in it. */
+#ifndef ARCHIVE_RECOVER_H
+#define ARCHIVE_RECOVER_H
+
+#include "archive/layout.h"
+#include "archive/openfile.h"
+#include "parquet/reader.h"
+
+/* Take a lock file of the archive: name is "lock" (who collects into it) or "compact.lock". *fd: close it to let go.
+ * WEIR_ELIMIT: another process has it; err names it. WEIR_EIO. */
+weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *err);
+
+/* Finish every open file in the archive, remove what is left of files that were being closed or replaced, and find the
+ * last file's number. move_damaged: files without a readable journal go to DIR/damaged. With the lock held. left: paths
+ * (without suffix) of those that could not be finished now (no room, say); they stay readable. */
+weir_status archive_recover(struct archive_files *shared, bool move_damaged,
+                            struct archive_names *left, weir_err *err);
+/* Try one of those again; false: it must wait longer. */
+bool archive_recover_again(struct archive_files *shared, const char *path);
+
+/* Move dir/name to the archive's DIR/damaged, and say so. False: it could not be moved. */
+bool archive_put_aside(const struct archive_files *shared, const char *dir, const char *name);
+
+/* Names whose rows a compacted file has, appended to out (not sorted). */
+weir_status archive_replaces(const parquet_file *f, struct archive_names *out, weir_err *err);
+/* Names in a directory whose rows a compacted file beside them has: sorted. A damaged file replaces nothing.
+ * WEIR_ENOTFOUND: a file is no longer there. */
+weir_status archive_replaced(const char *dir, const struct archive_names *names,
+                             struct archive_names *out, weir_err *err);
+
+#endif

@@ -1,0 +1,39 @@
+/* bounds -- the smallest and largest value of a page or chunk, as PLAIN octets, in the order of the column; long ones
+ * are shortened so that they still bound. parquet-format parquet.thrift, ColumnOrder and Statistics. */
+#ifndef PARQUET_BOUNDS_H
+#define PARQUET_BOUNDS_H
+
+#include "parquet/meta.h"
+
+/* Octets that are kept of a value; a largest one that is made longer by stepping up its last character needs more. */
+#define BOUNDS_OCTETS 64
+
+struct bounds_value {
+    uint8_t octets[BOUNDS_OCTETS + 4];
+    uint8_t len;
+    bool exact;
+};
+
+struct bounds {
+    bool known; /* else there were no values, or none that has an order */
+    struct bounds_value min, max;
+};
+
+void bounds_of_u32(struct bounds *b, const uint32_t *values, size_t n, bool is_unsigned);
+void bounds_of_u64(struct bounds *b, const uint64_t *values, size_t n, bool is_unsigned);
+void bounds_of_float(struct bounds *b, const float *values, size_t n);
+void bounds_of_double(struct bounds *b, const double *values, size_t n);
+void bounds_of_bools(struct bounds *b, const uint8_t *values, size_t n);
+/* From the smallest and the largest octets of several; text: UTF-8, and so shall the bounds be. */
+void bounds_of_bytes(struct bounds *b, struct parquet_bytes min, struct parquet_bytes max,
+                     bool text);
+
+/* Below 0, 0, above 0, in the order of the column. */
+int bounds_compare(const struct parquet_column *c, const struct bounds_value *a,
+                   const struct bounds_value *b);
+/* Widen b to hold `more` too. */
+void bounds_join(const struct parquet_column *c, struct bounds *b, const struct bounds *more);
+
+int bounds_compare_bytes(struct parquet_bytes a, struct parquet_bytes b); /* unsigned octets */
+
+#endif

@@ -1,0 +1,1111 @@
+#include "parquet/chunk.h"
+
+#include "parquet/bloom.h"
+#include "parquet/encode.h"
+
+#include <endian.h>
+#include <lz4.h>
+#include <stdlib.h>
+#include <zlib.h>
+#include <zstd.h>
+
+_Static_assert(__BYTE_ORDER == __LITTLE_ENDIAN, "values and bitmaps go into the file as they are");
+
+#define DATA_PAGE 0
+#define DICTIONARY_PAGE 2
+#define FLUSH_OCTETS (1 << 20)
+/* How much smaller another encoding must be to be preferred to a dictionary, which queries group by. */
+#define DICT_BIAS 0.95
+/* A span of integers up to this is counted in a table instead of hashed. */
+#define SMALL_RANGE 65536
+#define MAX_RANGE (1 << 20)
+
+enum kind { BOOLS, INTS32, INTS64, OCTETS };
+
+/* The values of a chunk that are there, side by side. */
+struct values {
+    const struct meta_leaf *leaf;
+    const struct parquet_data *data;
+    size_t n_rows, n;
+    size_t n_null; /* rows */
+    enum kind kind;
+    const void *slots;     /* uint8_t, uint32_t, uint64_t or struct parquet_bytes; or ... */
+    const uint32_t *codes; /* ... of data->dict, and later of the chunk's own dictionary */
+};
+
+void chunk_encoder_done(struct chunk_encoder *e)
+{
+    base_buf *bufs[] = {&e->out,         &e->blooms,       &e->slots,         &e->codes,
+                        &e->marks,       &e->keys,         &e->best.plain,    &e->best.packed,
+                        &e->trial.plain, &e->trial.packed, &e->entries.plain, &e->entries.packed};
+    for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
+        base_buf_done(bufs[i]);
+    free(e->pages);
+    free(e->levels);
+    dict_done(&e->dict);
+    ZSTD_freeCCtx(e->zstd);
+    *e = (struct chunk_encoder){0};
+}
+
+static weir_status no_memory(const struct meta_leaf *leaf, weir_err *err)
+{
+    return weir_err_set(err, WEIR_ENOMEM, 0, "parquet writer: no memory for column %s",
+                        leaf->column.name);
+}
+
+weir_status chunk_flush(struct chunk_encoder *e, weir_err *err)
+{
+    if (e->out.len)
+        WEIR_TRY(e->sink(e->user, e->out.data, e->out.len, err));
+    e->offset += e->out.len;
+    base_buf_reset(&e->out);
+    return WEIR_OK;
+}
+
+/* ---- gathering ---- */
+
+/* Slots of the data that hold values, as runs. */
+struct runs {
+    const struct parquet_data *d;
+    bool list;
+    size_t row;
+};
+
+static size_t next_bit(const uint64_t *bits, size_t n, size_t at, bool value)
+{
+    while (at < n) {
+        uint64_t word = (value ? bits[at / 64] : ~bits[at / 64]) >> at % 64;
+        if (word) {
+            size_t found = at + (size_t)__builtin_ctzll(word);
+            return found < n ? found : n;
+        }
+        at = (at / 64 + 1) * 64;
+    }
+    return n;
+}
+
+static bool next_run(struct runs *r, size_t *from, size_t *n)
+{
+    const struct parquet_data *d = r->d;
+    *n = 0;
+    while (*n == 0 && r->row < d->n) {
+        size_t first = d->valid ? next_bit(d->valid, d->n, r->row, true) : r->row;
+        size_t end = d->valid ? next_bit(d->valid, d->n, first, false) : d->n;
+        r->row = end;
+        *from = first;
+        *n = end - first;
+        if (r->list && first < d->n) {
+            *from = d->starts[first];
+            *n = d->starts[end] - *from;
+        }
+    }
+    return *n > 0;
+}
+
+#define WIDEN(to_type, from_type)                                                                  \
+    do {                                                                                           \
+        const from_type *in_ = (const from_type *)d->values + from;                                \
+        to_type *out_ = (to_type *)to + at;                                                        \
+        for (size_t i_ = 0; i_ < n; i_++)                                                          \
+            out_[i_] = (to_type)in_[i_];                                                           \
+    } while (0)
+
+/* Slots from .. from + n of integers become 32 or 64 bits wide at to[at]. */
+static void widen(const struct parquet_data *d, bool is64, bool is_unsigned, size_t from, size_t n,
+                  void *to, size_t at)
+{
+    switch (d->width | (is64 ? 16 : 0) | (is_unsigned ? 32 : 0)) {
+    case 1:
+        WIDEN(uint32_t, int8_t);
+        break;
+    case 2:
+        WIDEN(uint32_t, int16_t);
+        break;
+    case 32 | 1:
+        WIDEN(uint32_t, uint8_t);
+        break;
+    case 32 | 2:
+        WIDEN(uint32_t, uint16_t);
+        break;
+    case 4:
+    case 32 | 4:
+        WIDEN(uint32_t, uint32_t);
+        break;
+    case 8:
+    case 32 | 8:
+        WIDEN(uint32_t, uint64_t);
+        break;
+    case 16 | 1:
+        WIDEN(uint64_t, int8_t);
+        break;
+    case 16 | 2:
+        WIDEN(uint64_t, int16_t);
+        break;
+    case 16 | 4:
+        WIDEN(uint64_t, int32_t);
+        break;
+    case 16 | 32 | 1:
+        WIDEN(uint64_t, uint8_t);
+        break;
+    case 16 | 32 | 2:
+        WIDEN(uint64_t, uint16_t);
+        break;
+    case 16 | 32 | 4:
+        WIDEN(uint64_t, uint32_t);
+        break;
+    default:
+        WIDEN(uint64_t, uint64_t);
+    }
+}
+
+static size_t slot_size(enum kind kind)
+{
+    static const size_t sizes[] = {
+        [BOOLS] = 1, [INTS32] = 4, [INTS64] = 8, [OCTETS] = sizeof(struct parquet_bytes)};
+    return sizes[kind];
+}
+
+static enum kind kind_of(const struct parquet_column *c)
+{
+    switch ((enum parquet_type)c->type) {
+    case PARQUET_BOOLEAN:
+        return BOOLS;
+    case PARQUET_INT32:
+    case PARQUET_FLOAT:
+        return INTS32;
+    case PARQUET_INT64:
+    case PARQUET_DOUBLE:
+        return INTS64;
+    case PARQUET_INT96:
+    case PARQUET_BYTE_ARRAY:
+    case PARQUET_FIXED:
+        break;
+    }
+    return OCTETS;
+}
+
+static bool is_int(const struct parquet_column *c)
+{
+    return c->type == PARQUET_INT32 || c->type == PARQUET_INT64;
+}
+
+static weir_status check_data(const struct meta_leaf *leaf, const struct parquet_data *d,
+                              size_t n_rows, weir_err *err)
+{
+    const struct parquet_column *c = &leaf->column;
+    const char *why = NULL;
+    if (d->n != n_rows)
+        why = "has not as many rows as its row group";
+    else if (c->list != (d->starts != NULL))
+        why = c->list ? "is a list but has no starts" : "has starts but is no list";
+    else if (d->valid && !c->optional)
+        why = "may not be null but has a bitmap";
+    else if (is_int(c) && d->width != 1 && d->width != 2 && d->width != 4 && d->width != 8)
+        why = "has integers that are not 1, 2, 4 or 8 octets wide";
+    else if (d->codes && kind_of(c) != OCTETS)
+        why = "has codes, which only strings can have";
+    for (size_t i = 0; !why && c->list && i < n_rows; i++)
+        if (d->starts[i] > d->starts[i + 1])
+            why = "has starts that fall";
+    if (why)
+        return weir_err_set(err, WEIR_EINVAL, 0, "parquet writer: column %s %s", c->name, why);
+    return WEIR_OK;
+}
+
+/* Bring the values that are there side by side, where they are not. */
+static weir_status gather(struct chunk_encoder *e, struct values *v, weir_err *err)
+{
+    const struct parquet_data *d = v->data;
+    const struct parquet_column *c = &v->leaf->column;
+    size_t from, n, first = 0, n_runs = 0;
+    v->kind = kind_of(c);
+    if (d->valid)
+        for (size_t row = 0; row < d->n; row += 64)
+            v->n_null += (size_t)__builtin_popcountll(
+                ~d->valid[row / 64] &
+                (d->n - row < 64 ? (UINT64_C(1) << (d->n - row)) - 1 : UINT64_MAX));
+    for (struct runs r = {d, c->list, 0}; next_run(&r, &from, &n);) {
+        first = n_runs++ ? first : from;
+        v->n += n;
+    }
+    if (!v->n)
+        return WEIR_OK;
+    size_t size = d->codes ? sizeof *d->codes : slot_size(v->kind);
+    bool as_is = n_runs == 1 && (d->codes || !is_int(c) || d->width == size);
+    if (as_is && d->codes)
+        v->codes = d->codes + first;
+    else if (as_is)
+        v->slots = (const char *)d->values + first * size;
+    if (as_is)
+        return WEIR_OK;
+    base_buf *into = d->codes ? &e->codes : &e->slots;
+    base_buf_reset(into);
+    char *to = v->n <= SIZE_MAX / size ? base_buf_room(into, v->n * size) : NULL;
+    if (!to)
+        return no_memory(v->leaf, err);
+    size_t at = 0;
+    for (struct runs r = {d, c->list, 0}; next_run(&r, &from, &n); at += n) {
+        if (d->codes)
+            memcpy(to + at * size, d->codes + from, n * size);
+        else if (is_int(c))
+            widen(d, v->kind == INTS64, c->unsigned_order, from, n, to, at);
+        else
+            memcpy(to + at * size, (const char *)d->values + from * size, n * size);
+    }
+    if (d->codes)
+        v->codes = (const uint32_t *)(void *)to;
+    else
+        v->slots = to;
+    return WEIR_OK;
+}
+
+/* Octets that slots i .. i + n take as PLAIN, about. */
+static uint64_t plain_octets(const struct values *v, size_t i, size_t n)
+{
+    uint64_t octets = 0;
+    if (v->kind != OCTETS)
+        return n * slot_size(v->kind);
+    if (v->leaf->column.type == PARQUET_FIXED)
+        return (uint64_t)n * v->leaf->column.type_length;
+    for (size_t k = i; k < i + n; k++)
+        octets += 4 + (uint64_t)(v->codes ? v->data->dict[v->codes[k]].len
+                                          : ((const struct parquet_bytes *)v->slots)[k].len);
+    return octets;
+}
+
+static size_t row_values(const struct parquet_data *d, size_t row)
+{
+    if (d->valid && !parquet_bit(d->valid, row))
+        return 0;
+    return d->starts ? d->starts[row + 1] - d->starts[row] : 1;
+}
+
+static size_t count_values(const struct parquet_data *d, size_t row, size_t end)
+{
+    size_t n = 0;
+    if (!d->starts && !d->valid)
+        return end - row;
+    for (; row < end && (d->starts || row % 64 || end - row < 64); row++)
+        n += row_values(d, row);
+    for (; end - row >= 64 && !d->starts; row += 64)
+        n += (size_t)__builtin_popcountll(d->valid[row / 64]);
+    for (; row < end; row++)
+        n += row_values(d, row);
+    return n;
+}
+
+/* Where a page that starts at `row` ends: after page_rows rows, or where it is large, but at a whole octet of the
+ * bitmap. */
+static weir_status page_end(struct chunk_encoder *e, const struct values *v, bool measured,
+                            size_t row, size_t value, size_t *end, weir_err *err)
+{
+    size_t stop = v->n_rows - row < e->page_rows ? v->n_rows : row + e->page_rows;
+    uint64_t octets = 0;
+    *end = stop;
+    for (size_t i = row; measured && i < stop; i++) {
+        size_t n = row_values(v->data, i);
+        uint64_t more = plain_octets(v, value, n) + n / 4;
+        if (more > CHUNK_MAX_ROW_OCTETS)
+            return weir_err_set(
+                err, WEIR_ELIMIT, 0,
+                "parquet writer: column %s: row %zu has %llu octets, %d are allowed",
+                v->leaf->column.name, i, (unsigned long long)more, CHUNK_MAX_ROW_OCTETS);
+        if (octets > CHUNK_PAGE_OCTETS && (i - row) % 8 == 0) {
+            *end = i;
+            break;
+        }
+        octets += more;
+        value += n;
+    }
+    return WEIR_OK;
+}
+
+/* Divide the rows into pages. */
+static weir_status divide(struct chunk_encoder *e, const struct values *v, size_t *n_pages,
+                          weir_err *err)
+{
+    size_t row = 0, value = 0, n = 0;
+    /* Values of a few octets cannot make a page large. */
+    bool flat_small = v->kind != OCTETS && !v->data->starts;
+    bool measured = !flat_small && plain_octets(v, 0, v->n) > CHUNK_PAGE_OCTETS;
+    for (;;) {
+        if (n == e->cap_pages) {
+            size_t cap = e->cap_pages ? e->cap_pages * 2 : 64;
+            struct chunk_page *pages = realloc(e->pages, cap * sizeof *pages);
+            if (!pages)
+                return no_memory(v->leaf, err);
+            e->pages = pages;
+            e->cap_pages = cap;
+        }
+        e->pages[n] = (struct chunk_page){.row = row, .value = value};
+        if (row == v->n_rows)
+            break;
+        size_t end;
+        WEIR_TRY(page_end(e, v, measured, row, value, &end, err));
+        value += count_values(v->data, row, end);
+        row = end;
+        n++;
+    }
+    *n_pages = n;
+    return WEIR_OK;
+}
+
+/* ---- pages ---- */
+
+/* Levels of a list's rows: 0 null, then empty, then there. Returns their number, 0: no memory. */
+static size_t list_levels(struct chunk_encoder *e, const struct values *v, size_t row, size_t end,
+                          bool repetition)
+{
+    const struct parquet_data *d = v->data;
+    size_t n = 0;
+    for (size_t i = row; i < end; i++) {
+        size_t items = row_values(d, i);
+        n += items ? items : 1;
+    }
+    if (n > e->cap_levels) {
+        free(e->levels);
+        e->cap_levels = 0;
+        e->levels = n <= SIZE_MAX / sizeof *e->levels ? malloc(n * sizeof *e->levels) : NULL;
+        if (!e->levels)
+            return 0;
+        e->cap_levels = n;
+    }
+    uint32_t *to = e->levels, empty = v->leaf->column.optional;
+    for (size_t i = row; i < end; i++) {
+        size_t items = row_values(d, i);
+        if (repetition) {
+            *to++ = 0;
+            for (size_t k = 1; k < items; k++)
+                *to++ = 1;
+        } else if (!items) {
+            *to++ = d->valid && !parquet_bit(d->valid, i) ? 0 : empty;
+        } else {
+            for (size_t k = 0; k < items; k++)
+                *to++ = v->leaf->max_def;
+        }
+    }
+    return n;
+}
+
+/* The levels of a page into `out`; returns their number, 0: no memory. */
+static size_t put_levels(struct chunk_encoder *e, const struct values *v, size_t row, size_t end,
+                         base_buf *out)
+{
+    const struct meta_leaf *leaf = v->leaf;
+    size_t n = end - row, begun;
+    if (leaf->max_rep) {
+        n = list_levels(e, v, row, end, true);
+        begun = encode_prefix_begin(out);
+        encode_hybrid(out, e->levels, n, 1);
+        encode_prefix_end(out, begun);
+        (void)list_levels(e, v, row, end, false);
+    }
+    if (!leaf->max_def)
+        return n;
+    begun = encode_prefix_begin(out);
+    if (leaf->max_rep)
+        encode_hybrid(out, e->levels, n, encode_width(leaf->max_def));
+    else if (v->data->valid)
+        encode_hybrid_bits(out, (const uint8_t *)v->data->valid + row / 8, n);
+    else
+        encode_run(out, 1, n, 1);
+    encode_prefix_end(out, begun);
+    return n;
+}
+
+static void put_values(struct chunk_encoder *e, const struct values *v, size_t from, size_t n,
+                       enum parquet_encoding encoding, base_buf *out)
+{
+    const struct parquet_bytes *bytes =
+        v->slots ? (const struct parquet_bytes *)v->slots + from : NULL;
+    const char *raw = v->slots ? (const char *)v->slots + from * slot_size(v->kind) : NULL;
+    unsigned width;
+    if (encoding == PARQUET_RLE_DICTIONARY) {
+        width = e->dict.n > 1 ? encode_width(e->dict.n - 1) : 0;
+        base_buf_char(out, (char)width);
+        encode_hybrid(out, v->codes + from, n, width);
+        return;
+    }
+    if (!n && encoding == PARQUET_PLAIN)
+        return;
+    switch (v->kind) {
+    case BOOLS:
+        if (encoding == PARQUET_RLE)
+            encode_rle_bools(out, (const uint8_t *)raw, n);
+        else
+            encode_plain_bools(out, (const uint8_t *)raw, n);
+        break;
+    case INTS32:
+        if (encoding == PARQUET_DELTA_BINARY_PACKED)
+            encode_delta32(out, (const uint32_t *)v->slots + from, n);
+        else
+            base_buf_add(out, raw, n * 4);
+        break;
+    case INTS64:
+        if (encoding == PARQUET_DELTA_BINARY_PACKED)
+            encode_delta64(out, (const uint64_t *)v->slots + from, n);
+        else
+            base_buf_add(out, raw, n * 8);
+        break;
+    case OCTETS:
+        if (encoding == PARQUET_DELTA_LENGTH_BYTE_ARRAY)
+            encode_delta_length(out, bytes, n);
+        else if (v->leaf->column.type == PARQUET_FIXED)
+            encode_plain_fixed(out, bytes, n, v->leaf->column.type_length);
+        else
+            encode_plain_bytes(out, bytes, n);
+        break;
+    }
+}
+
+/* The body of one page, not compressed. Returns its levels. */
+static size_t put_page(struct chunk_encoder *e, const struct values *v,
+                       const struct chunk_page *page, enum parquet_encoding encoding, base_buf *out)
+{
+    base_buf_reset(out);
+    size_t n = put_levels(e, v, page[0].row, page[1].row, out);
+    put_values(e, v, page[0].value, page[1].value - page[0].value, encoding, out);
+    if (!n)
+        out->failed = true;
+    return n;
+}
+
+static void put_entries(struct chunk_encoder *e, const struct values *v, base_buf *out)
+{
+    const struct dict *d = &e->dict;
+    base_buf_reset(out);
+    if (v->kind == INTS64) {
+        base_buf_add(out, d->ints, d->n * sizeof *d->ints);
+    } else if (v->kind == INTS32) {
+        char *at = base_buf_room(out, d->n * sizeof(uint32_t));
+        for (size_t i = 0; at && i < d->n; i++) {
+            uint32_t narrow = (uint32_t)d->ints[i];
+            memcpy(at + i * sizeof narrow, &narrow, sizeof narrow);
+        }
+        out->len += at ? d->n * sizeof(uint32_t) : 0;
+    } else if (v->leaf->column.type == PARQUET_FIXED) {
+        encode_plain_fixed(out, d->bytes, d->n, v->leaf->column.type_length);
+    } else {
+        encode_plain_bytes(out, d->bytes, d->n);
+    }
+}
+
+/* body->packed of body->plain; both failed and too large to be worth it leave body->packed as plain is. */
+static void compress(struct chunk_encoder *e, struct chunk_body *body)
+{
+    base_buf *out = &body->packed;
+    const base_buf *in = &body->plain;
+    size_t n = 0, room;
+    base_buf_reset(out);
+    if (e->codec == PARQUET_ZSTD) {
+        room = ZSTD_compressBound(in->len);
+        if (!e->zstd)
+            e->zstd = ZSTD_createCCtx();
+        char *at = e->zstd ? base_buf_room(out, room) : NULL;
+        n = at ? ZSTD_compressCCtx(e->zstd, at, room, in->data, in->len, e->level) : 0;
+        if (ZSTD_isError(n))
+            n = 0;
+    } else if (e->codec == PARQUET_LZ4_RAW && in->len <= LZ4_MAX_INPUT_SIZE) {
+        room = (size_t)LZ4_compressBound((int)in->len);
+        char *at = base_buf_room(out, room);
+        int got = at ? LZ4_compress_default(in->data, at, (int)in->len, (int)room) : 0;
+        n = got > 0 ? (size_t)got : 0;
+    }
+    out->len = n;
+    if (!n)
+        out->failed = true;
+}
+
+/* Header and body behind what is in e->out. */
+static void put_stored(base_buf *out, const struct chunk_body *body, bool packed,
+                       struct meta_page *page, struct meta_chunk *meta)
+{
+    const base_buf *stored = packed ? &body->packed : &body->plain;
+    size_t from = out->len;
+    page->octets_plain = (int32_t)body->plain.len;
+    page->octets = (int32_t)stored->len;
+    page->has_crc = true;
+    page->crc = (uint32_t)crc32_z(0, (const uint8_t *)stored->data, stored->len);
+    page->def_encoding = page->rep_encoding = PARQUET_RLE;
+    meta_page_write(out, page);
+    meta->octets_plain += (int64_t)(out->len - from + body->plain.len);
+    base_buf_add(out, stored->data, stored->len);
+    meta->octets += (int64_t)(out->len - from);
+    if (body->plain.failed || stored->failed)
+        out->failed = true;
+}
+
+/* ---- choosing ---- */
+
+struct choice {
+    enum parquet_encoding encoding;
+    bool packed;     /* by the codec */
+    double octets;   /* of the chunk, about */
+    size_t n_levels; /* of the page that was tried, whose octets are in e->best */
+};
+
+/* What the chunk would take, judged by one page, whose octets stay in e->trial. */
+static struct choice attempt(struct chunk_encoder *e, const struct values *v,
+                             const struct chunk_page *page, enum parquet_encoding encoding)
+{
+    struct choice c = {.encoding = encoding};
+    size_t n = page[1].value - page[0].value;
+    c.n_levels = put_page(e, v, page, encoding, &e->trial.plain);
+    double pages = n ? (double)v->n / (double)n : 1;
+    double plain = (double)e->trial.plain.len * pages;
+    bool dict = encoding == PARQUET_RLE_DICTIONARY;
+    if (dict)
+        put_entries(e, v, &e->entries.plain);
+    plain += dict ? (double)e->entries.plain.len : 0;
+    c.octets = plain;
+    if (e->codec == PARQUET_NONE)
+        return c;
+    compress(e, &e->trial);
+    if (dict)
+        compress(e, &e->entries);
+    bool failed = e->trial.packed.failed || (dict && e->entries.packed.failed);
+    double packed =
+        (double)e->trial.packed.len * pages + (dict ? (double)e->entries.packed.len : 0);
+    c.packed = !failed && packed <= plain * (1 - CHUNK_MIN_SAVING);
+    c.octets = c.packed ? packed : plain;
+    return c;
+}
+
+/* The page to try: the middle one, or a fuller one where that is rather empty. */
+static size_t typical_page(const struct chunk_page *pages, size_t n_pages)
+{
+    size_t middle = n_pages / 2, full = middle;
+    for (size_t i = 0; i < n_pages; i++)
+        if (pages[i + 1].value - pages[i].value > pages[full + 1].value - pages[full].value)
+            full = i;
+    return 2 * (pages[middle + 1].value - pages[middle].value) >
+                   pages[full + 1].value - pages[full].value
+               ? middle
+               : full;
+}
+
+/* Smallest and largest as unsigned numbers, of signed ones with the sign bit flipped. */
+static void int_range(const struct values *v, const struct bounds *all, uint64_t *min,
+                      uint64_t *range)
+{
+    uint64_t low = 0, high = 0;
+    size_t size = slot_size(v->kind);
+    memcpy(&low, all->min.octets, size);
+    memcpy(&high, all->max.octets, size);
+    *min = low;
+    *range = v->kind == INTS32 ? (uint32_t)(high - low) : high - low;
+}
+
+/* Candidates for integers and floats, the dictionary made if one pays. Returns their number. */
+static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
+                                  const struct bounds *all, enum parquet_encoding *to, size_t *n,
+                                  weir_err *err)
+{
+    bool is64 = v->kind == INTS64, ints = is_int(&v->leaf->column);
+    unsigned width = is64 ? 64 : 32, range_bits = width;
+    uint64_t min = 0, range = UINT64_MAX;
+    uint64_t plain_bits = (uint64_t)v->n * width;
+    uint64_t delta_bits = ints ? encode_delta_estimate(v->slots, is64, v->n) : UINT64_MAX;
+    if (ints && all->known) {
+        int_range(v, all, &min, &range);
+        range_bits = range ? 64 - (unsigned)__builtin_clzll(range) : 1;
+    }
+    size_t table = v->n / 2 < SMALL_RANGE ? SMALL_RANGE
+                   : v->n / 2 < MAX_RANGE ? v->n / 2
+                                          : MAX_RANGE;
+    weir_status status;
+    if (range < table && (range < 4096 || range < 64 * (uint64_t)v->n)) {
+        status = dict_range(&e->dict, v->slots, is64, v->n, min, (uint32_t)range, err);
+    } else {
+        /* Compressed, entries take about half the bits of their range. */
+        uint64_t rival = plain_bits < delta_bits ? plain_bits : delta_bits;
+        status = dict_ints(&e->dict, v->slots, is64, v->n, range_bits / 2 + 1, rival + 4096, err);
+    }
+    bool dict = status == WEIR_OK && (uint64_t)e->dict.n * (width / 8) <= e->max_dict_octets;
+    if (status != WEIR_OK && status != WEIR_ELIMIT)
+        return status;
+    uint64_t dict_bits = UINT64_MAX;
+    if (dict) {
+        v->codes = e->dict.codes;
+        to[(*n)++] = PARQUET_RLE_DICTIONARY;
+        dict_bits = (uint64_t)v->n * encode_width(e->dict.n - 1) + (uint64_t)e->dict.n * range_bits;
+    }
+    if (ints && (!dict || delta_bits < dict_bits))
+        to[(*n)++] = PARQUET_DELTA_BINARY_PACKED;
+    uint64_t best = dict_bits < delta_bits ? dict_bits : delta_bits;
+    if (!*n || best > plain_bits / 2)
+        to[(*n)++] = PARQUET_PLAIN;
+    return WEIR_OK;
+}
+
+/* The octets themselves, where only codes were given. */
+static weir_status spread(struct chunk_encoder *e, struct values *v, weir_err *err)
+{
+    base_buf_reset(&e->slots);
+    struct parquet_bytes *to = (void *)base_buf_room(&e->slots, v->n * sizeof *to);
+    if (!to)
+        return no_memory(v->leaf, err);
+    for (size_t i = 0; i < v->n; i++)
+        to[i] = e->dict.bytes[v->codes[i]];
+    v->slots = to;
+    return WEIR_OK;
+}
+
+/* Values of a fixed length have that length. */
+static weir_status check_fixed(const struct values *v, const struct parquet_bytes *values, size_t n,
+                               weir_err *err)
+{
+    uint32_t len = v->leaf->column.type_length;
+    for (size_t i = 0; v->leaf->column.type == PARQUET_FIXED && i < n; i++)
+        if (values[i].len != len)
+            return weir_err_set(err, WEIR_EINVAL, 0,
+                                "parquet writer: column %s: a value of %u octets, not %u",
+                                v->leaf->column.name, values[i].len, len);
+    return WEIR_OK;
+}
+
+static weir_status octet_candidates(struct chunk_encoder *e, struct values *v,
+                                    enum parquet_encoding *to, size_t *n, weir_err *err)
+{
+    weir_status status;
+    bool fixed = v->leaf->column.type == PARQUET_FIXED;
+    if (!v->codes)
+        WEIR_TRY(check_fixed(v, v->slots, v->n, err));
+    if (v->codes)
+        status = dict_codes(&e->dict, v->codes, v->n, v->data->dict, v->data->n_dict, err);
+    else
+        status = dict_bytes(&e->dict, v->slots, v->n, e->max_dict_octets, err);
+    if (status != WEIR_OK && status != WEIR_ELIMIT)
+        return status;
+    bool dict = status == WEIR_OK && e->dict.octets + 4 * (uint64_t)e->dict.n <= e->max_dict_octets;
+    if (status == WEIR_OK) {
+        v->codes = e->dict.codes;
+        WEIR_TRY(check_fixed(v, e->dict.bytes, e->dict.n, err));
+    }
+    if (dict)
+        to[(*n)++] = PARQUET_RLE_DICTIONARY;
+    if (dict && e->dict.n <= v->n / 2)
+        return WEIR_OK;
+    if (!v->slots)
+        WEIR_TRY(spread(e, v, err));
+    if (!fixed)
+        to[(*n)++] = PARQUET_DELTA_LENGTH_BYTE_ARRAY;
+    if (fixed || v->n < 64)
+        to[(*n)++] = PARQUET_PLAIN;
+    return WEIR_OK;
+}
+
+static weir_status choose(struct chunk_encoder *e, struct values *v, const struct bounds *all,
+                          const struct chunk_page *page, struct choice *out, weir_err *err)
+{
+    enum parquet_encoding candidates[4];
+    size_t n = 0;
+    e->dict.n = 0;
+    if (!v->n)
+        candidates[n++] = PARQUET_PLAIN;
+    else if (v->kind == OCTETS)
+        WEIR_TRY(octet_candidates(e, v, candidates, &n, err));
+    else if (v->kind != BOOLS)
+        WEIR_TRY(int_candidates(e, v, all, candidates, &n, err));
+    else {
+        candidates[n++] = PARQUET_PLAIN;
+        candidates[n++] = PARQUET_RLE;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct choice c = attempt(e, v, page, candidates[i]);
+        if (e->trial.plain.failed)
+            return no_memory(v->leaf, err);
+        double bias =
+            i && candidates[0] == PARQUET_RLE_DICTIONARY && out->encoding == PARQUET_RLE_DICTIONARY
+                ? DICT_BIAS
+                : 1;
+        if (i && c.octets >= out->octets * bias)
+            continue;
+        *out = c;
+        struct chunk_body better = e->trial;
+        e->trial = e->best;
+        e->best = better;
+    }
+    return WEIR_OK;
+}
+
+/* ---- bounds ---- */
+
+/* The first sixteen octets of a dictionary's entry as a number that sorts as they do. */
+struct key {
+    uint64_t high, low;
+};
+
+static uint64_t key_part(struct parquet_bytes b, uint32_t from)
+{
+    uint8_t part[8] = {0};
+    if (b.len > from)
+        memcpy(part, b.data + from, b.len - from < 8 ? b.len - from : 8);
+    uint64_t v;
+    memcpy(&v, part, 8);
+    return be64toh(v);
+}
+
+static int compare_entries(const struct dict *d, const struct key *keys, uint32_t a, uint32_t b)
+{
+    if (keys[a].high != keys[b].high)
+        return keys[a].high < keys[b].high ? -1 : 1;
+    if (keys[a].low != keys[b].low)
+        return keys[a].low < keys[b].low ? -1 : 1;
+    return bounds_compare_bytes(d->bytes[a], d->bytes[b]);
+}
+
+/* Smallest and largest octets of each page by the dictionary: each entry is looked at once a page. */
+static weir_status bounds_by_dict(struct chunk_encoder *e, const struct values *v, size_t n_pages,
+                                  bool text, weir_err *err)
+{
+    const struct dict *d = &e->dict;
+    base_buf_reset(&e->keys);
+    base_buf_reset(&e->marks);
+    struct key *keys = (void *)base_buf_room(&e->keys, d->n * sizeof *keys);
+    uint8_t *marks = (uint8_t *)base_buf_room(&e->marks, d->n);
+    if (!keys || !marks)
+        return no_memory(v->leaf, err);
+    for (uint32_t i = 0; i < d->n; i++)
+        keys[i] = (struct key){key_part(d->bytes[i], 0), key_part(d->bytes[i], 8)};
+    uint8_t mark = UINT8_MAX;
+    for (size_t p = 0; p < n_pages; p++) {
+        size_t from = e->pages[p].value, end = e->pages[p + 1].value;
+        if (from == end)
+            continue;
+        if (mark == UINT8_MAX) {
+            memset(marks, 0, d->n);
+            mark = 0;
+        }
+        mark++;
+        uint32_t min = v->codes[from], max = min;
+        marks[min] = mark;
+        for (size_t i = from + 1; i < end; i++) {
+            uint32_t code = v->codes[i];
+            if (marks[code] == mark)
+                continue;
+            marks[code] = mark;
+            if (compare_entries(d, keys, code, min) < 0)
+                min = code;
+            else if (compare_entries(d, keys, code, max) > 0)
+                max = code;
+        }
+        bounds_of_bytes(&e->pages[p].bounds, d->bytes[min], d->bytes[max], text);
+    }
+    return WEIR_OK;
+}
+
+static void bounds_of_slots(const struct parquet_bytes *v, size_t n, bool text, struct bounds *b)
+{
+    if (!n)
+        return;
+    struct parquet_bytes min = v[0], max = v[0];
+    for (size_t i = 1; i < n; i++) {
+        if (bounds_compare_bytes(v[i], min) < 0)
+            min = v[i];
+        else if (bounds_compare_bytes(v[i], max) > 0)
+            max = v[i];
+    }
+    bounds_of_bytes(b, min, max, text);
+}
+
+static void page_bounds(const struct values *v, struct chunk_page *page)
+{
+    size_t from = page[0].value, n = page[1].value - from;
+    const struct parquet_column *c = &v->leaf->column;
+    struct bounds *b = &page->bounds;
+    switch ((enum parquet_type)c->type) {
+    case PARQUET_BOOLEAN:
+        bounds_of_bools(b, (const uint8_t *)v->slots + from, n);
+        break;
+    case PARQUET_INT32:
+        bounds_of_u32(b, (const uint32_t *)v->slots + from, n, c->unsigned_order);
+        break;
+    case PARQUET_INT64:
+        bounds_of_u64(b, (const uint64_t *)v->slots + from, n, c->unsigned_order);
+        break;
+    case PARQUET_FLOAT:
+        bounds_of_float(b, (const float *)v->slots + from, n);
+        break;
+    case PARQUET_DOUBLE:
+        bounds_of_double(b, (const double *)v->slots + from, n);
+        break;
+    case PARQUET_INT96:
+    case PARQUET_BYTE_ARRAY:
+    case PARQUET_FIXED:
+        break;
+    }
+}
+
+/* Bounds of the pages and of all; nothing where the column has no order. */
+static weir_status find_bounds(struct chunk_encoder *e, const struct values *v, size_t n_pages,
+                               struct bounds *all, weir_err *err)
+{
+    const struct parquet_column *c = &v->leaf->column;
+    bool text = c->logical == PARQUET_L_STRING || c->logical == PARQUET_L_JSON ||
+                c->logical == PARQUET_L_ENUM;
+    all->known = false;
+    if (!v->leaf->ordered || !v->n || (c->type == PARQUET_FIXED && c->type_length > BOUNDS_OCTETS))
+        return WEIR_OK;
+    if (v->kind == OCTETS && v->codes)
+        WEIR_TRY(bounds_by_dict(e, v, n_pages, text, err));
+    bool lost = false;
+    for (size_t i = 0; i < n_pages; i++) {
+        struct chunk_page *page = &e->pages[i];
+        if (page[0].value == page[1].value)
+            continue;
+        if (v->kind != OCTETS)
+            page_bounds(v, page);
+        else if (!v->codes)
+            bounds_of_slots((const struct parquet_bytes *)v->slots + page[0].value,
+                            page[1].value - page[0].value, text, &page->bounds);
+        lost = lost || (!page->bounds.known && v->kind == OCTETS);
+        bounds_join(c, all, &page->bounds);
+    }
+    all->known = all->known && !lost;
+    return WEIR_OK;
+}
+
+/* ---- index ---- */
+
+static int boundary_order(const struct parquet_column *c, const struct chunk_page *pages, size_t n)
+{
+    const struct chunk_page *last = NULL;
+    bool rising = true, falling = true;
+    for (size_t i = 0; i < n; i++) {
+        if (!pages[i].bounds.known)
+            continue;
+        if (last) {
+            int min = bounds_compare(c, &last->bounds.min, &pages[i].bounds.min);
+            int max = bounds_compare(c, &last->bounds.max, &pages[i].bounds.max);
+            rising = rising && min <= 0 && max <= 0;
+            falling = falling && min >= 0 && max >= 0;
+        }
+        last = &pages[i];
+    }
+    return rising ? 1 : falling ? 2 : 0;
+}
+
+static struct parquet_bytes view(const struct bounds_value *v)
+{
+    return (struct parquet_bytes){v->octets, v->len};
+}
+
+static weir_status put_index(struct chunk_encoder *e, const struct values *v, size_t n_pages,
+                             struct chunk_index *index, struct meta_chunk *meta, weir_err *err)
+{
+    if (!index->wanted)
+        return WEIR_OK;
+    struct meta_page_bounds *bounds = calloc(n_pages, sizeof *bounds);
+    struct meta_page_place *places = calloc(n_pages, sizeof *places);
+    bool ok = bounds && places, known = v->leaf->ordered;
+    for (size_t i = 0; ok && i < n_pages; i++) {
+        const struct chunk_page *page = &e->pages[i];
+        size_t n = page[1].value - page[0].value;
+        bounds[i].all_null = n == 0;
+        bounds[i].n_nulls = (int64_t)(page->n_levels - n);
+        if (page->bounds.known) {
+            bounds[i].min = view(&page->bounds.min);
+            bounds[i].max = view(&page->bounds.max);
+        }
+        known = known && (bounds[i].all_null || page->bounds.known);
+        places[i] = (struct meta_page_place){page->offset, (int64_t)page->row, page->octets};
+    }
+    size_t from = index->columns.len;
+    if (ok && known)
+        meta_column_index_write(&index->columns, bounds, n_pages,
+                                boundary_order(&v->leaf->column, e->pages, n_pages));
+    meta->column_index_octets = (int32_t)(index->columns.len - from);
+    from = index->offsets.len;
+    if (ok)
+        meta_offset_index_write(&index->offsets, places, n_pages);
+    meta->offset_index_octets = (int32_t)(index->offsets.len - from);
+    free(bounds);
+    free(places);
+    if (!ok || index->columns.failed || index->offsets.failed)
+        return no_memory(v->leaf, err);
+    return WEIR_OK;
+}
+
+/* ---- bloom filter ---- */
+
+static void bloom_add(const struct values *v, const struct dict *d, size_t i, uint8_t *bits,
+                      uint32_t octets)
+{
+    struct parquet_bytes b = {0};
+    uint64_t hash;
+    if (v->kind == OCTETS) {
+        b = d ? d->bytes[i] : ((const struct parquet_bytes *)v->slots)[i];
+        hash = bloom_hash(b.data, b.len);
+    } else if (d) {
+        hash = bloom_hash(&d->ints[i], slot_size(v->kind));
+    } else {
+        size_t size = slot_size(v->kind);
+        hash = bloom_hash((const char *)v->slots + i * size, size);
+    }
+    bloom_insert(bits, octets, hash);
+}
+
+static weir_status put_bloom(struct chunk_encoder *e, const struct values *v, bool by_dict,
+                             struct meta_chunk *meta, weir_err *err)
+{
+    if (v->kind == BOOLS)
+        return WEIR_OK; /* which has nothing to tell that the bounds do not */
+    size_t n = by_dict ? e->dict.n : v->n;
+    uint32_t octets = bloom_octets(n, e->bloom_fpp);
+    size_t from = e->blooms.len;
+    meta_bloom_write(&e->blooms, octets);
+    uint8_t *bits = (uint8_t *)base_buf_room(&e->blooms, octets);
+    if (!bits)
+        return no_memory(v->leaf, err);
+    memset(bits, 0, octets);
+    for (size_t i = 0; i < n; i++)
+        bloom_add(v, by_dict ? &e->dict : NULL, i, bits, octets);
+    e->blooms.len += octets;
+    meta->bloom_offset = (int64_t)from + 1;
+    meta->bloom_octets = (int32_t)(e->blooms.len - from);
+    return WEIR_OK;
+}
+
+/* ---- chunks ---- */
+
+static struct meta_chunk new_chunk(const struct meta_leaf *leaf)
+{
+    return (struct meta_chunk){
+        .type = leaf->column.type, .value_octets = -1, .stats = {.n_nulls = 0}};
+}
+
+void chunk_encode_null(base_buf *out, uint64_t offset, const struct meta_leaf *leaf, size_t n_rows,
+                       struct chunk_index *index, struct meta_chunk *meta)
+{
+    struct chunk_body body = {0};
+    base_buf *plain = &body.plain;
+    struct meta_page page = {
+        .kind = DATA_PAGE, .n_values = (int32_t)n_rows, .encoding = PARQUET_PLAIN};
+    size_t from = out->len;
+    *meta = new_chunk(leaf);
+    for (unsigned i = 0; i < (leaf->max_rep ? 2 : 1); i++) {
+        size_t begun = encode_prefix_begin(plain);
+        encode_run(plain, 0, n_rows, i + 1 == leaf->max_def ? encode_width(leaf->max_def) : 1);
+        encode_prefix_end(plain, begun);
+    }
+    put_stored(out, &body, false, &page, meta);
+    base_buf_done(plain);
+    meta->encodings = 1 << PARQUET_PLAIN | 1 << PARQUET_RLE;
+    meta->n_values = meta->stats.n_nulls = (int64_t)n_rows;
+    meta->data_offset = (int64_t)(offset + from);
+    meta->n_pages = 1;
+    if (leaf->column.type == PARQUET_BYTE_ARRAY)
+        meta->value_octets = 0;
+    if (!index->wanted)
+        return;
+    struct meta_page_bounds bounds = {.all_null = true, .n_nulls = (int64_t)n_rows};
+    struct meta_page_place place = {meta->data_offset, 0, (int32_t)meta->octets};
+    from = index->columns.len;
+    if (leaf->ordered)
+        meta_column_index_write(&index->columns, &bounds, 1, 1);
+    meta->column_index_octets = (int32_t)(index->columns.len - from);
+    from = index->offsets.len;
+    meta_offset_index_write(&index->offsets, &place, 1);
+    meta->offset_index_octets = (int32_t)(index->offsets.len - from);
+}
+
+static weir_status put_pages(struct chunk_encoder *e, const struct values *v, size_t n_pages,
+                             size_t tried, const struct choice *choice, struct meta_chunk *meta,
+                             weir_err *err)
+{
+    if (choice->encoding == PARQUET_RLE_DICTIONARY) {
+        struct meta_page page = {
+            .kind = DICTIONARY_PAGE, .n_values = (int32_t)e->dict.n, .encoding = PARQUET_PLAIN};
+        meta->dict_offset = (int64_t)(e->offset + e->out.len);
+        put_stored(&e->out, &e->entries, choice->packed, &page, meta);
+    }
+    meta->data_offset = (int64_t)(e->offset + e->out.len);
+    for (size_t i = 0; i < n_pages; i++) {
+        struct chunk_page *p = &e->pages[i];
+        struct chunk_body *body = i == tried ? &e->best : &e->trial;
+        p->n_levels = choice->n_levels;
+        if (i != tried) {
+            p->n_levels = put_page(e, v, p, choice->encoding, &body->plain);
+            if (choice->packed)
+                compress(e, body);
+        }
+        struct meta_page page = {.kind = DATA_PAGE,
+                                 .n_values = (int32_t)p->n_levels,
+                                 .encoding = (uint8_t)choice->encoding};
+        size_t from = e->out.len;
+        p->offset = (int64_t)(e->offset + from);
+        put_stored(&e->out, body, choice->packed, &page, meta);
+        p->octets = (int32_t)(e->out.len - from);
+        meta->n_values += (int64_t)p->n_levels;
+        if (e->out.failed)
+            return no_memory(v->leaf, err);
+        if (e->out.len > FLUSH_OCTETS)
+            WEIR_TRY(chunk_flush(e, err));
+    }
+    return WEIR_OK;
+}
+
+static void describe(struct chunk_encoder *e, const struct values *v, size_t n_pages,
+                     const struct choice *choice, const struct bounds *all, struct meta_chunk *meta)
+{
+    bool dict = choice->encoding == PARQUET_RLE_DICTIONARY;
+    meta->codec = choice->packed ? e->codec : PARQUET_NONE;
+    meta->encodings = UINT32_C(1) << choice->encoding | (dict ? 1 << PARQUET_PLAIN : 0) |
+                      (v->leaf->max_def || v->leaf->max_rep ? 1 << PARQUET_RLE : 0);
+    meta->dict_pages_only = dict;
+    meta->n_pages = (int32_t)n_pages;
+    meta->stats.n_nulls = meta->n_values - (int64_t)v->n;
+    if (all->known) {
+        meta->stats.min = view(&all->min);
+        meta->stats.max = view(&all->max);
+        meta->stats.min_exact = all->min.exact;
+        meta->stats.max_exact = all->max.exact;
+    }
+    if (v->leaf->column.type != PARQUET_BYTE_ARRAY)
+        return;
+    meta->value_octets = 0;
+    if (v->codes)
+        meta->value_octets = (int64_t)e->dict.value_octets;
+    else if (v->n)
+        meta->value_octets = (int64_t)(plain_octets(v, 0, v->n) - 4 * (uint64_t)v->n);
+}
+
+weir_status chunk_encode(struct chunk_encoder *e, const struct meta_leaf *leaf,
+                         const struct parquet_data *data, size_t n_rows, bool bloom,
+                         struct chunk_index *index, struct bounds *all, struct meta_chunk *meta,
+                         weir_err *err)
+{
+    struct values v = {.leaf = leaf, .data = data, .n_rows = n_rows};
+    struct choice choice = {0};
+    size_t n_pages, tried;
+    if (data->n) {
+        WEIR_TRY(check_data(leaf, data, n_rows, err));
+        WEIR_TRY(gather(e, &v, err));
+    } else if (!leaf->column.optional) {
+        return weir_err_set(err, WEIR_EINVAL, 0, "parquet writer: column %s may not be null",
+                            leaf->column.name);
+    }
+    if (!data->n || v.n_null == n_rows) {
+        chunk_encode_null(&e->out, e->offset, leaf, n_rows, index, meta);
+        if (e->out.failed || index->columns.failed || index->offsets.failed)
+            return no_memory(leaf, err);
+        return e->out.len > FLUSH_OCTETS ? chunk_flush(e, err) : WEIR_OK;
+    }
+    *meta = new_chunk(leaf);
+    all->known = false;
+    WEIR_TRY(divide(e, &v, &n_pages, err));
+    tried = typical_page(e->pages, n_pages);
+    /* The range of integers helps to choose; bounds of octets are found through the dictionary. */
+    if (v.kind != OCTETS)
+        WEIR_TRY(find_bounds(e, &v, n_pages, all, err));
+    WEIR_TRY(choose(e, &v, all, &e->pages[tried], &choice, err));
+    if (v.kind == OCTETS)
+        WEIR_TRY(find_bounds(e, &v, n_pages, all, err));
+    WEIR_TRY(put_pages(e, &v, n_pages, tried, &choice, meta, err));
+    describe(e, &v, n_pages, &choice, all, meta);
+    WEIR_TRY(put_index(e, &v, n_pages, index, meta, err));
+    if (bloom && v.n)
+        WEIR_TRY(put_bloom(e, &v, v.codes != NULL, meta, err));
+    return WEIR_OK;
+}

@@ -1,0 +1,289 @@
+#include "parquet/dict.h"
+
+#include "base/hash.h"
+#include "parquet/encode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK_EVERY 65536 /* values between two looks at whether the dictionary pays */
+#define BATCH 64          /* values whose slots are fetched together */
+#define FIRST_SLOTS 1024
+
+struct dict_slot {
+    uint64_t key;   /* the integer, or the hash of octets */
+    uint32_t entry; /* its number + 1; 0: the slot is empty */
+};
+
+void dict_done(struct dict *d)
+{
+    free(d->ints);
+    free(d->bytes);
+    free(d->code_room);
+    free(d->counts);
+    free(d->slots.at);
+    free(d->spare.at);
+    *d = (struct dict){0};
+}
+
+static weir_status no_memory(weir_err *err)
+{
+    return weir_err_set(err, WEIR_ENOMEM, 0, "parquet writer: no memory for a dictionary");
+}
+
+/* Room for n elements in *array, a pointer of any type; what is in it is kept. */
+static bool room(void *array, size_t *cap, size_t n, size_t size)
+{
+    if (n <= *cap)
+        return true;
+    size_t want = *cap ? *cap : 64;
+    while (want < n)
+        want += want / 2;
+    if (want > SIZE_MAX / size)
+        return false;
+    void *p;
+    memcpy(&p, array, sizeof p);
+    p = realloc(p, want * size);
+    if (!p)
+        return false;
+    memcpy(array, &p, sizeof p);
+    *cap = want;
+    return true;
+}
+
+#define ROOM(d, field, cap, n) room(&(d)->field, &(d)->cap, n, sizeof *(d)->field)
+
+static uint64_t int_at(const void *values, bool is64, size_t i)
+{
+    return is64 ? ((const uint64_t *)values)[i] : ((const uint32_t *)values)[i];
+}
+
+weir_status dict_range(struct dict *d, const void *values, bool is64, size_t n, uint64_t min,
+                       uint32_t range, weir_err *err)
+{
+    size_t span = (size_t)range + 1;
+    if (!ROOM(d, counts, cap_counts, span) || !ROOM(d, code_room, cap_codes, n))
+        return no_memory(err);
+    uint32_t *counts = d->counts, *codes = d->code_room, low = (uint32_t)min;
+    memset(counts, 0, span * sizeof *counts);
+    /* min .. min + range may cross 0 when the values are signed: the difference modulo 2^32 is right all the same. */
+    if (is64) {
+        const uint64_t *v = values;
+        for (size_t i = 0; i < n; i++)
+            counts[(uint32_t)(v[i] - min)] = 1;
+    } else {
+        const uint32_t *v = values;
+        for (size_t i = 0; i < n; i++)
+            counts[v[i] - low] = 1;
+    }
+    uint32_t used = 0;
+    for (size_t i = 0; i < span; i++)
+        used += counts[i];
+    if (!ROOM(d, ints, cap_ints, used))
+        return no_memory(err);
+    d->n = 0;
+    for (size_t i = 0; i < span; i++) {
+        if (!counts[i])
+            continue;
+        counts[i] = d->n;
+        d->ints[d->n++] = is64 ? min + i : (uint32_t)(low + i);
+    }
+    if (is64) {
+        const uint64_t *v = values;
+        for (size_t i = 0; i < n; i++)
+            codes[i] = counts[(uint32_t)(v[i] - min)];
+    } else {
+        const uint32_t *v = values;
+        for (size_t i = 0; i < n; i++)
+            codes[i] = counts[v[i] - low];
+    }
+    d->codes = codes;
+    return WEIR_OK;
+}
+
+static uint64_t mix(uint64_t v, uint64_t seed)
+{
+    v ^= seed;
+    v *= UINT64_C(0x9e3779b97f4a7c15);
+    v ^= v >> 32;
+    v *= seed | 1;
+    return v ^ v >> 29;
+}
+
+/* A table of n empty slots. */
+static bool table(struct dict_slots *t, size_t n)
+{
+    if (n > t->cap) {
+        free(t->at);
+        t->cap = 0;
+        t->at = n <= SIZE_MAX / sizeof *t->at ? malloc(n * sizeof *t->at) : NULL;
+        if (!t->at)
+            return false;
+        t->cap = n;
+    }
+    memset(t->at, 0, n * sizeof *t->at);
+    return true;
+}
+
+/* The first table for n values; tables that an earlier, much larger chunk needed are let go. */
+static bool first_slots(struct dict *d, size_t n, size_t *n_slots)
+{
+    struct dict_slots *both[] = {&d->slots, &d->spare};
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        if (both[i]->cap / 16 <= n + FIRST_SLOTS)
+            continue;
+        free(both[i]->at);
+        *both[i] = (struct dict_slots){0};
+    }
+    *n_slots = FIRST_SLOTS;
+    return table(&d->slots, FIRST_SLOTS);
+}
+
+/* Move the entries into a table of twice the size. hashed: keys are hashes already. */
+static bool more_slots(struct dict *d, size_t *n_slots, bool hashed)
+{
+    size_t n = *n_slots * 2;
+    if (!table(&d->spare, n))
+        return false;
+    struct dict_slot *to = d->spare.at;
+    for (size_t i = 0; i < *n_slots; i++) {
+        struct dict_slot s = d->slots.at[i];
+        if (!s.entry)
+            continue;
+        size_t at = (hashed ? s.key : mix(s.key, d->seed)) & (n - 1);
+        while (to[at].entry)
+            at = (at + 1) & (n - 1);
+        to[at] = s;
+    }
+    struct dict_slots old = d->slots;
+    d->slots = d->spare;
+    d->spare = old;
+    *n_slots = n;
+    return true;
+}
+
+weir_status dict_ints(struct dict *d, const void *values, bool is64, size_t n, unsigned entry_bits,
+                      uint64_t max_bits, weir_err *err)
+{
+    size_t n_slots;
+    d->n = 0;
+    if (!ROOM(d, code_room, cap_codes, n) || !first_slots(d, n, &n_slots))
+        return no_memory(err);
+    uint32_t *codes = d->code_room;
+    for (size_t from = 0; from < n; from += BATCH) {
+        size_t end = n - from < BATCH ? n - from : BATCH;
+        size_t homes[BATCH];
+        /* A batch may add BATCH entries: room for all of them before it starts. */
+        while (n_slots < 2 * ((size_t)d->n + BATCH))
+            if (!more_slots(d, &n_slots, false))
+                return no_memory(err);
+        if (!ROOM(d, ints, cap_ints, (size_t)d->n + BATCH))
+            return no_memory(err);
+        for (size_t i = 0; i < end; i++) {
+            homes[i] = mix(int_at(values, is64, from + i), d->seed) & (n_slots - 1);
+            __builtin_prefetch(&d->slots.at[homes[i]]);
+        }
+        for (size_t i = 0; i < end; i++) {
+            uint64_t v = int_at(values, is64, from + i);
+            struct dict_slot *s = &d->slots.at[homes[i]];
+            while (s->entry && s->key != v)
+                if (++s == d->slots.at + n_slots)
+                    s = d->slots.at;
+            if (!s->entry) {
+                d->ints[d->n++] = v;
+                *s = (struct dict_slot){v, d->n};
+            }
+            codes[from + i] = s->entry - 1;
+        }
+        size_t seen = from + end;
+        if (seen % CHECK_EVERY == 0) {
+            uint64_t bits = (uint64_t)d->n * entry_bits + (uint64_t)n * encode_width(d->n);
+            if (bits > max_bits || d->n > seen - seen / 16)
+                return WEIR_ELIMIT;
+        }
+    }
+    d->codes = codes;
+    return WEIR_OK;
+}
+
+static bool same(struct parquet_bytes a, struct parquet_bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+weir_status dict_bytes(struct dict *d, const struct parquet_bytes *values, size_t n,
+                       uint64_t max_octets, weir_err *err)
+{
+    size_t n_slots;
+    d->n = 0;
+    d->octets = d->value_octets = 0;
+    if (!ROOM(d, code_room, cap_codes, n) || !first_slots(d, n, &n_slots))
+        return no_memory(err);
+    uint32_t *codes = d->code_room;
+    for (size_t i = 0; i < n; i++) {
+        if (n_slots < 2 * ((size_t)d->n + 1) && !more_slots(d, &n_slots, true))
+            return no_memory(err);
+        if (!ROOM(d, bytes, cap_bytes, (size_t)d->n + 1))
+            return no_memory(err);
+        struct parquet_bytes v = values[i];
+        d->value_octets += v.len;
+        if (i && same(v, values[i - 1])) {
+            codes[i] = codes[i - 1];
+            continue;
+        }
+        uint64_t hash = base_hash(v.data, v.len, d->seed);
+        struct dict_slot *s = &d->slots.at[hash & (n_slots - 1)];
+        while (s->entry && !(s->key == hash && same(d->bytes[s->entry - 1], v)))
+            if (++s == d->slots.at + n_slots)
+                s = d->slots.at;
+        if (!s->entry) {
+            d->octets += v.len;
+            d->bytes[d->n++] = v;
+            *s = (struct dict_slot){hash, d->n};
+            if (d->octets + 4 * (uint64_t)d->n > max_octets)
+                return WEIR_ELIMIT;
+        }
+        codes[i] = s->entry - 1;
+        if ((i + 1) % CHECK_EVERY == 0 && d->n > i - i / 16)
+            return WEIR_ELIMIT;
+    }
+    d->codes = codes;
+    return WEIR_OK;
+}
+
+weir_status dict_codes(struct dict *d, const uint32_t *codes, size_t n,
+                       const struct parquet_bytes *dict, uint32_t n_dict, weir_err *err)
+{
+    d->n = 0;
+    d->octets = d->value_octets = 0;
+    if (!ROOM(d, counts, cap_counts, n_dict))
+        return no_memory(err);
+    uint32_t *counts = d->counts;
+    if (n_dict)
+        memset(counts, 0, n_dict * sizeof *counts);
+    for (size_t i = 0; i < n; i++) {
+        if (codes[i] >= n_dict)
+            return weir_err_set(err, WEIR_EINVAL, 0,
+                                "parquet writer: code %u of a dictionary of %u", codes[i], n_dict);
+        counts[codes[i]]++;
+    }
+    if (!ROOM(d, bytes, cap_bytes, n_dict))
+        return no_memory(err);
+    for (uint32_t i = 0; i < n_dict; i++) {
+        if (!counts[i])
+            continue;
+        d->octets += dict[i].len;
+        d->value_octets += (uint64_t)counts[i] * dict[i].len;
+        counts[i] = d->n;
+        d->bytes[d->n++] = dict[i];
+    }
+    d->codes = codes;
+    if (d->n == n_dict)
+        return WEIR_OK;
+    if (!ROOM(d, code_room, cap_codes, n))
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        d->code_room[i] = counts[codes[i]];
+    d->codes = d->code_room;
+    return WEIR_OK;
+}
