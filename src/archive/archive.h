@@ -145,7 +145,23 @@ struct archive_expire_options {
 weir_status archive_expire(const struct archive_expire_options *o, uint64_t *octets,
                            uint64_t *n_files, weir_err *err);
 
-/* Every checksum, statistic and row count of every file. report: one call a file, err NULL: it is sound. *n_bad. */
+/* What there is: one call for each file of both tables, in order of time. path is borrowed for the call. */
+struct archive_file_info {
+    const char *path;
+    enum flow_table table;
+    bool open, compacted, has_hour, has_received;
+    int64_t hour_ns;                          /* of its partition */
+    int64_t received_min_us, received_max_us; /* earliest and latest arrival, us since 1970 */
+    uint64_t rows, tail_rows;                 /* tail_rows: of those, in no row group yet */
+    uint64_t groups, octets;                  /* octets on disk, journal included */
+};
+/* each: false ends it. bad: a file that cannot be read. */
+weir_status archive_list(const char *dir,
+                         bool (*each)(void *user, const struct archive_file_info *info),
+                         void (*bad)(void *user, const weir_err *err), void *user, weir_err *err);
+
+/* Every checksum, statistic and row count of every file. report: one call a file (an open one has two parts: row groups and
+ * tail), err NULL: it is sound; path NULL: err names it. *n_bad. */
 weir_status archive_verify(const char *dir,
                            void (*report)(void *user, const char *path, uint64_t rows,
                                           const weir_err *err),

@@ -23,11 +23,14 @@ weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *e
         pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
         if (error != EWOULDBLOCK)
             s = archive_errno(err, error, "lock", path);
+        else if (strcmp(name, "lock") != 0)
+            s = weir_err_set(err, WEIR_ELIMIT, 0, "process %s compacts the archive %s already",
+                             *pid ? pid : "unknown", dir);
         else
-            s = weir_err_set(err, WEIR_ELIMIT, 0,
-                             "the archive %s is in use by process %s (stop it, or name another "
-                             "directory)",
-                             dir, *pid ? pid : "unknown");
+            s = weir_err_set(
+                err, WEIR_ELIMIT, 0,
+                "process %s writes the archive %s (stop it, or choose another --archive)",
+                *pid ? pid : "unknown", dir);
         (void)close(*fd);
         *fd = -1;
     } else {
@@ -120,9 +123,8 @@ weir_status archive_replaced(const char *dir, const struct archive_names *names,
     return s;
 }
 
-/* A compaction that was stopped by a crash: what it had not finished, or what its result replaces. With compact.lock. */
-static weir_status clean_compaction(struct archive_files *shared, const char *dir,
-                                    const struct archive_names *names, weir_err *err)
+weir_status archive_clean_compaction(const struct archive_files *shared, const char *dir,
+                                     const struct archive_names *names, weir_err *err)
 {
     struct archive_names gone;
     weir_status s = archive_replaced(dir, names, &gone, err);
@@ -135,7 +137,7 @@ static weir_status clean_compaction(struct archive_files *shared, const char *di
         if (!temp && !archive_names_have(&gone, names->items[i], strlen(names->items[i])))
             continue;
         char *path = archive_path(dir, names->items[i]);
-        if (path && unlink(path) == 0)
+        if (path && unlink(path) == 0 && shared)
             archive_say(shared, "%s removed: %s", path,
                         temp ? "an unfinished compaction" : "a compacted file has its rows");
         free(path);
@@ -296,7 +298,7 @@ static weir_status recover_dir(struct archive_files *shared, const char *dir, bo
         free(stem);
     }
     if (s == WEIR_OK && compacted && compact)
-        s = clean_compaction(shared, dir, &names, err);
+        s = archive_clean_compaction(shared, dir, &names, err);
     archive_names_done(&names);
     return s;
 }

@@ -27,5 +27,9 @@ weir_status archive_replaces(const parquet_file *f, struct archive_names *out, w
  * WEIR_ENOTFOUND: a file is no longer there. */
 weir_status archive_replaced(const char *dir, const struct archive_names *names,
                              struct archive_names *out, weir_err *err);
+/* Remove what a compaction left that was stopped by a crash: its unfinished result, or what that replaces. With
+ * compact.lock held. shared: told about it, may be NULL. */
+weir_status archive_clean_compaction(const struct archive_files *shared, const char *dir,
+                                     const struct archive_names *names, weir_err *err);
 
 #endif

@@ -115,6 +115,7 @@ static weir_status add_groups(struct bundle *b, const struct archive_journal *j,
 {
     struct parquet_writer_options options = {.sink = to_memory,
                                              .codec = PARQUET_ZSTD,
+                                             .level = 1,
                                              .sorted_by = -1,
                                              .created_by = archive_created_by()};
     base_buf footer = {0};

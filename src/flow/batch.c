@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <strings.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "narrowing copies the low octets");
 
@@ -320,13 +321,18 @@ static void col_cut(struct flow_col *c, uint32_t rows)
 
 /* ---- the batch ---- */
 
-/* The slot of b->names with this name, or the empty one where it would go. */
+/* The slot of b->names with this name, or the empty one where it would go. Names that differ only in the case of
+ * letters are the same: readers of Parquet files (DuckDB, Spark) take them for one. */
 static uint16_t *name_slot(const flow_batch *b, const char *name, size_t len)
 {
-    uint32_t at = (uint32_t)base_hash(name, len, b->seed[0]) % NAME_SLOTS;
+    char lower[MAX_NAME];
+    size_t n = len < MAX_NAME ? len : MAX_NAME;
+    for (size_t i = 0; i < n; i++)
+        lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 32 : name[i]);
+    uint32_t at = (uint32_t)base_hash(lower, n, b->seed[0]) % NAME_SLOTS;
     for (; b->names[at]; at = (at + 1) % NAME_SLOTS) {
         const char *have = b->cols[b->names[at] - 1].column->name;
-        if (strlen(have) == len && memcmp(have, name, len) == 0)
+        if (strlen(have) == len && strncasecmp(have, name, len) == 0)
             break;
     }
     return &b->names[at];
@@ -496,7 +502,8 @@ uint32_t flow_batch_extra(flow_batch *b, const char *name, enum flow_type type, 
     if (*slot) {
         uint32_t have = *slot - 1u;
         const struct flow_column *column = b->cols[have].column;
-        return have >= b->n_table && column->type == (uint8_t)type && column->list == list
+        return have >= b->n_table && column->type == (uint8_t)type && column->list == list &&
+                       strcmp(column->name, name) == 0
                    ? have
                    : UINT32_MAX;
     }
@@ -698,7 +705,7 @@ weir_status flow_find_column(flow_batch *dst, const char *name, size_t len, enum
     if (slot) {
         const struct flow_column *have = dst->cols[slot - 1].column;
         *out = slot - 1u;
-        if (have->type == (uint8_t)type && have->list == list)
+        if (have->type == (uint8_t)type && have->list == list && memcmp(have->name, name, len) == 0)
             return WEIR_OK;
         return weir_err_set(err, WEIR_EFORMAT, 0,
                             "batch: column %.64s is %s%s here and %s%s in what comes to it",

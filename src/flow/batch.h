@@ -69,7 +69,7 @@ uint32_t flow_batch_add_rows(flow_batch *b, uint32_t n);
 void flow_batch_cut(flow_batch *b, uint32_t rows);
 
 /* The extra column of this name and type (list or not), made when new. UINT32_MAX: no room (FLOW_MAX_EXTRA), the name is
- * taken with another type, or out of memory. name is copied. */
+ * taken with another type or in another case, or out of memory. name is copied. */
 uint32_t flow_batch_extra(flow_batch *b, const char *name, enum flow_type type, bool list);
 
 /* Where to write n values from row `row` on (rows already begun; all become valid): an array of the column's type, for

@@ -491,7 +491,7 @@ static void put_entries(struct chunk_encoder *e, const struct values *v, base_bu
 }
 
 /* body->packed of body->plain; both failed and too large to be worth it leave body->packed as plain is. */
-static void compress(struct chunk_encoder *e, struct chunk_body *body)
+static void squeeze(struct chunk_encoder *e, struct chunk_body *body)
 {
     base_buf *out = &body->packed;
     const base_buf *in = &body->plain;
@@ -560,9 +560,9 @@ static struct choice attempt(struct chunk_encoder *e, const struct values *v,
     c.octets = plain;
     if (e->codec == PARQUET_NONE)
         return c;
-    compress(e, &e->trial);
+    squeeze(e, &e->trial);
     if (dict)
-        compress(e, &e->entries);
+        squeeze(e, &e->entries);
     bool failed = e->trial.packed.failed || (dict && e->entries.packed.failed);
     double packed =
         (double)e->trial.packed.len * pages + (dict ? (double)e->entries.packed.len : 0);
@@ -617,9 +617,10 @@ static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
     if (range < table && (range < 4096 || range < 64 * (uint64_t)v->n)) {
         status = dict_range(&e->dict, v->slots, is64, v->n, min, (uint32_t)range, err);
     } else {
-        /* Compressed, entries take about half the bits of their range. */
+        /* Compressed, entries take about half the bits of their range, and codes may as well. */
         uint64_t rival = plain_bits < delta_bits ? plain_bits : delta_bits;
-        status = dict_ints(&e->dict, v->slots, is64, v->n, range_bits / 2 + 1, rival + 4096, err);
+        status =
+            dict_ints(&e->dict, v->slots, is64, v->n, range_bits / 2 + 1, 2 * rival + 4096, err);
     }
     bool dict = status == WEIR_OK && (uint64_t)e->dict.n * (width / 8) <= e->max_dict_octets;
     if (status != WEIR_OK && status != WEIR_ELIMIT)
@@ -630,7 +631,7 @@ static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
         to[(*n)++] = PARQUET_RLE_DICTIONARY;
         dict_bits = (uint64_t)v->n * encode_width(e->dict.n - 1) + (uint64_t)e->dict.n * range_bits;
     }
-    if (ints && (!dict || delta_bits < dict_bits))
+    if (ints && (!dict || delta_bits < dict_bits + dict_bits / 4))
         to[(*n)++] = PARQUET_DELTA_BINARY_PACKED;
     uint64_t best = dict_bits < delta_bits ? dict_bits : delta_bits;
     if (!*n || best > plain_bits / 2)
@@ -984,9 +985,10 @@ void chunk_encode_null(base_buf *out, uint64_t offset, const struct meta_leaf *l
         .kind = DATA_PAGE, .n_values = (int32_t)n_rows, .encoding = PARQUET_PLAIN};
     size_t from = out->len;
     *meta = new_chunk(leaf);
-    for (unsigned i = 0; i < (leaf->max_rep ? 2 : 1); i++) {
+    for (unsigned i = 0; i <= leaf->max_rep;
+         i++) { /* repetition levels of a list, definition levels */
         size_t begun = encode_prefix_begin(plain);
-        encode_run(plain, 0, n_rows, i + 1 == leaf->max_def ? encode_width(leaf->max_def) : 1);
+        encode_run(plain, 0, n_rows, i == leaf->max_rep ? encode_width(leaf->max_def) : 1);
         encode_prefix_end(plain, begun);
     }
     put_stored(out, &body, false, &page, meta);
@@ -1028,7 +1030,7 @@ static weir_status put_pages(struct chunk_encoder *e, const struct values *v, si
         if (i != tried) {
             p->n_levels = put_page(e, v, p, choice->encoding, &body->plain);
             if (choice->packed)
-                compress(e, body);
+                squeeze(e, body);
         }
         struct meta_page page = {.kind = DATA_PAGE,
                                  .n_values = (int32_t)p->n_levels,
@@ -1078,7 +1080,7 @@ weir_status chunk_encode(struct chunk_encoder *e, const struct meta_leaf *leaf,
 {
     struct values v = {.leaf = leaf, .data = data, .n_rows = n_rows};
     struct choice choice = {0};
-    size_t n_pages, tried;
+    size_t n_pages = 0, tried;
     if (data->n) {
         WEIR_TRY(check_data(leaf, data, n_rows, err));
         WEIR_TRY(gather(e, &v, err));

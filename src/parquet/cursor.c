@@ -207,7 +207,7 @@ static bool block_room(struct block *b, size_t n)
 static bool slots_room(parquet_cursor *c, size_t more)
 {
     size_t need = c->n_slots + more;
-    if (need <= c->cap_slots)
+    if (need <= c->cap_slots && c->slots)
         return true;
     if (need > SIZE_MAX / 32)
         return false;
@@ -1068,6 +1068,7 @@ static weir_status read_lists(parquet_cursor *c, size_t n, weir_err *err)
     const bool optional = c->leaf->column.optional;
     const uint32_t first_item = optional + 1U, item = c->leaf->max_def;
     size_t rows = 0, items = 0, present = 0;
+    bool filled = false; /* the row has items */
     if (n > c->cap_starts || !c->starts) {
         uint32_t *starts = realloc(c->starts, (n + 1) * sizeof *starts);
         if (!starts)
@@ -1099,9 +1100,10 @@ static weir_status read_lists(parquet_cursor *c, size_t n, weir_err *err)
                 }
                 c->starts[rows++] = (uint32_t)items;
                 decode_validity_one(&c->valid, !optional || def);
+                filled = def >= first_item;
             } else if (!rows) {
                 return bad(c, WEIR_EFORMAT, c->page.at, "an item stands before the first row", err);
-            } else if (def < first_item) {
+            } else if (!filled || def < first_item) {
                 return bad(c, WEIR_EFORMAT, c->page.at, "an empty list has items", err);
             }
             if (def >= first_item) {

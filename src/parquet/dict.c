@@ -9,6 +9,12 @@
 #define CHECK_EVERY 65536 /* values between two looks at whether the dictionary pays */
 #define BATCH 64          /* values whose slots are fetched together */
 #define FIRST_SLOTS 1024
+#define MIN_ORDERED 16 /* entries from which their order matters */
+
+struct dict_order {
+    uint64_t key; /* of the value: sorts as it does, as far as it goes */
+    uint32_t entry, count;
+};
 
 struct dict_slot {
     uint64_t key;   /* the integer, or the hash of octets */
@@ -21,6 +27,8 @@ void dict_done(struct dict *d)
     free(d->bytes);
     free(d->code_room);
     free(d->counts);
+    free(d->order);
+    free(d->sorted);
     free(d->slots.at);
     free(d->spare.at);
     *d = (struct dict){0};
@@ -52,6 +60,135 @@ static bool room(void *array, size_t *cap, size_t n, size_t size)
 }
 
 #define ROOM(d, field, cap, n) room(&(d)->field, &(d)->cap, n, sizeof *(d)->field)
+
+/* ---- order ---- */
+
+/* Of n entries by one octet of their keys, or by the power of two of their counts, falling; stable. False: all are the
+ * same there, and nothing was done. */
+static bool sort_pass(const struct dict_order *from, struct dict_order *to, size_t n,
+                      unsigned shift, bool by_count)
+{
+    uint32_t at[256] = {0}, sum = 0;
+#define DIGIT(o)                                                                                   \
+    (by_count ? (unsigned)__builtin_clz((o).count) : (unsigned)((o).key >> shift) & 255)
+    for (size_t i = 0; i < n; i++)
+        at[DIGIT(from[i])]++;
+    if (at[DIGIT(from[0])] == n)
+        return false;
+    for (size_t i = 0; i < 256; i++) {
+        uint32_t here = at[i];
+        at[i] = sum;
+        sum += here;
+    }
+    for (size_t i = 0; i < n; i++)
+        to[at[DIGIT(from[i])]++] = from[i];
+#undef DIGIT
+    return true;
+}
+
+/* d->order[n] into its order. */
+static bool sort(struct dict *d, size_t n)
+{
+    if (!ROOM(d, sorted, cap_sorted, n))
+        return false;
+    for (unsigned pass = 0; pass < 9; pass++) {
+        if (!sort_pass(d->order, d->sorted, n, 8 * pass, pass == 8))
+            continue;
+        struct dict_order *order = d->order;
+        size_t cap = d->cap_order;
+        d->order = d->sorted;
+        d->cap_order = d->cap_sorted;
+        d->sorted = order;
+        d->cap_sorted = cap;
+    }
+    return true;
+}
+
+/* Keys of strings: as many first octets as fit, each in as few bits as the set of octets that occur allows. Text of
+ * addresses has 4 bits an octet, so 16 of them. */
+static void text_keys(struct dict_order *order, size_t n, const struct parquet_bytes *bytes)
+{
+    uint8_t rank[256] = {0};
+    unsigned n_ranks = 0, bits = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct parquet_bytes b = bytes[order[i].entry];
+        for (uint32_t k = 0; k < b.len && k < 16; k++)
+            rank[b.data[k]] = 1;
+    }
+    for (unsigned i = 0; i < 256; i++)
+        if (rank[i])
+            rank[i] =
+                (uint8_t)(++n_ranks); /* 0 is the end; 256 ranks wrap, which costs only order */
+    while (n_ranks >> bits)
+        bits++;
+    for (size_t i = 0; bits && i < n; i++) {
+        struct parquet_bytes b = bytes[order[i].entry];
+        uint64_t key = 0;
+        unsigned left = 64;
+        for (uint32_t k = 0; k < b.len && left >= bits; k++) {
+            left -= bits;
+            key |= (uint64_t)rank[b.data[k]] << left;
+        }
+        order[i].key = key;
+    }
+}
+
+/* Entries with counts into their order: d->counts[old entry] becomes the new one. */
+static bool order_entries(struct dict *d, bool text, const void *entries, size_t n)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++)
+        used += d->counts[i] != 0;
+    if (!ROOM(d, order, cap_order, used))
+        return false;
+    used = 0;
+    for (size_t i = 0; i < n; i++)
+        if (d->counts[i])
+            d->order[used++] = (struct dict_order){text ? 0 : ((const uint64_t *)entries)[i],
+                                                   (uint32_t)i, d->counts[i]};
+    if (used >= MIN_ORDERED) {
+        if (text)
+            text_keys(d->order, used, entries);
+        if (!sort(d, used))
+            return false;
+    }
+    for (size_t i = 0; i < used; i++)
+        d->counts[d->order[i].entry] = (uint32_t)i;
+    d->n = (uint32_t)used;
+    return true;
+}
+
+/* ... of the entries in d, all of which are used by codes[n], which are the dictionary's own. */
+static bool reorder(struct dict *d, bool text, uint32_t *codes, size_t n)
+{
+    size_t size = text ? sizeof *d->bytes : sizeof *d->ints;
+    void *entries = text ? (void *)d->bytes : d->ints;
+    if (d->n < MIN_ORDERED)
+        return true;
+    if (!ROOM(d, counts, cap_counts, d->n))
+        return false;
+    memset(d->counts, 0, d->n * sizeof *d->counts);
+    for (size_t i = 0; i < n; i++)
+        d->counts[codes[i]]++;
+    if (!order_entries(d, text, entries, d->n))
+        return false;
+    void *copy = malloc(d->n * size);
+    if (!copy)
+        return false;
+    memcpy(copy, entries, d->n * size);
+    for (size_t i = 0; i < d->n; i++) {
+        if (text)
+            d->bytes[i] = ((const struct parquet_bytes *)copy)[d->order[i].entry];
+        else
+            d->ints[i] = ((const uint64_t *)copy)[d->order[i].entry];
+    }
+    free(copy);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = d->counts[codes[i]];
+    return true;
+}
+
+/* ---- dictionaries ---- */
 
 static uint64_t int_at(const void *values, bool is64, size_t i)
 {
@@ -98,7 +235,7 @@ weir_status dict_range(struct dict *d, const void *values, bool is64, size_t n, 
             codes[i] = counts[v[i] - low];
     }
     d->codes = codes;
-    return WEIR_OK;
+    return reorder(d, false, codes, n) ? WEIR_OK : no_memory(err);
 }
 
 static uint64_t mix(uint64_t v, uint64_t seed)
@@ -203,7 +340,7 @@ weir_status dict_ints(struct dict *d, const void *values, bool is64, size_t n, u
         }
     }
     d->codes = codes;
-    return WEIR_OK;
+    return reorder(d, false, codes, n) ? WEIR_OK : no_memory(err);
 }
 
 static bool same(struct parquet_bytes a, struct parquet_bytes b)
@@ -248,7 +385,7 @@ weir_status dict_bytes(struct dict *d, const struct parquet_bytes *values, size_
             return WEIR_ELIMIT;
     }
     d->codes = codes;
-    return WEIR_OK;
+    return reorder(d, true, codes, n) ? WEIR_OK : no_memory(err);
 }
 
 weir_status dict_codes(struct dict *d, const uint32_t *codes, size_t n,
@@ -270,18 +407,13 @@ weir_status dict_codes(struct dict *d, const uint32_t *codes, size_t n,
     if (!ROOM(d, bytes, cap_bytes, n_dict))
         return no_memory(err);
     for (uint32_t i = 0; i < n_dict; i++) {
-        if (!counts[i])
-            continue;
-        d->octets += dict[i].len;
+        d->octets += counts[i] ? dict[i].len : 0;
         d->value_octets += (uint64_t)counts[i] * dict[i].len;
-        counts[i] = d->n;
-        d->bytes[d->n++] = dict[i];
     }
-    d->codes = codes;
-    if (d->n == n_dict)
-        return WEIR_OK;
-    if (!ROOM(d, code_room, cap_codes, n))
+    if (!order_entries(d, true, dict, n_dict) || !ROOM(d, code_room, cap_codes, n))
         return no_memory(err);
+    for (size_t i = 0; i < d->n; i++)
+        d->bytes[i] = dict[d->order[i].entry];
     for (size_t i = 0; i < n; i++)
         d->code_room[i] = counts[codes[i]];
     d->codes = d->code_room;

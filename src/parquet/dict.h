@@ -6,6 +6,7 @@
 #include "parquet/parquet.h"
 
 struct dict_slot;
+struct dict_order;
 
 struct dict_slots {
     struct dict_slot *at;
@@ -24,18 +25,24 @@ struct dict {
     uint64_t value_octets; /* ... times how often each occurs; dict_codes and dict_bytes */
 
     /* Room, in elements. */
-    size_t cap_ints, cap_bytes, cap_codes, cap_counts;
+    size_t cap_ints, cap_bytes, cap_codes, cap_counts, cap_order, cap_sorted;
     uint32_t *code_room, *counts;
+    struct dict_order *order, *sorted;
     struct dict_slots slots, spare; /* a table grows from the one into the other */
 };
 
 void dict_done(struct dict *d);
 
-/* Of integers (32 bits each, or 64) that lie in min .. min + range, range < 2^32: entries by rising value - min. */
+/* The order of entries, all of these: by how often they occur, in powers of two, the most frequent ones first; and of
+ * about the same frequency by value, strings by their first characters. Small codes for frequent values compress well,
+ * and so do neighbours that are alike: of a million flows' addresses 2.9 octets a row, 3.3 by first appearance. Of few
+ * entries the order is anything. It depends on nothing but the input. */
+
+/* Of integers (32 bits each, or 64) that lie in min .. min + range, range < 2^32. */
 weir_status dict_range(struct dict *d, const void *values, bool is64, size_t n, uint64_t min,
                        uint32_t range, weir_err *err);
 
-/* Of any integers: entries in order of first appearance. WEIR_ELIMIT, without a message: given up, because entries
+/* Of any integers. WEIR_ELIMIT, without a message: given up, because entries
  * come to cost more than max_bits at entry_bits each and n codes, or nearly each value is new. */
 weir_status dict_ints(struct dict *d, const void *values, bool is64, size_t n, unsigned entry_bits,
                       uint64_t max_bits, weir_err *err);
@@ -44,7 +51,7 @@ weir_status dict_ints(struct dict *d, const void *values, bool is64, size_t n, u
 weir_status dict_bytes(struct dict *d, const struct parquet_bytes *values, size_t n,
                        uint64_t max_octets, weir_err *err);
 
-/* Entries that codes[n] use, in their order, and codes of those. WEIR_EINVAL: a code is not below n_dict. */
+/* Entries that codes[n] use, and codes of those. WEIR_EINVAL: a code is not below n_dict. */
 weir_status dict_codes(struct dict *d, const uint32_t *codes, size_t n,
                        const struct parquet_bytes *dict, uint32_t n_dict, weir_err *err);
 

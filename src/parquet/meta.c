@@ -339,7 +339,7 @@ static void shape(struct meta_leaf *leaf, const struct element *e, size_t n)
     if (!list || e->repetition == REPEATED || e[1].repetition != REPEATED)
         return;
     if (n == 3) { /* a group of several or of one named so is itself the element: a struct */
-        if (e[2].repetition == REPEATED || strcmp(e[1].name, "array") == 0 ||
+        if (e[1].type >= 0 || e[2].repetition == REPEATED || strcmp(e[1].name, "array") == 0 ||
             ends_with(e[1].name, "_tuple"))
             return;
         c->item_optional = e[2].repetition == OPTIONAL;
@@ -377,6 +377,27 @@ static void parse_schema(struct thrift_rd *r, const struct thrift_field *in, str
         thrift_fail(r, WEIR_EFORMAT, "the schema has elements outside its tree");
     m->leaves = leaves;
     m->n_leaves = w.n_leaves;
+}
+
+const char *meta_column_problem(const struct parquet_column *c)
+{
+    bool known = c->logical < ARRAY_LEN(logicals);
+    const struct logical_row *row = known ? &logicals[c->logical] : NULL;
+    if (!c->name || !*c->name)
+        return "has no name";
+    if (c->type > PARQUET_FIXED || c->type == PARQUET_INT96)
+        return "has a physical type that is not written";
+    if (!known)
+        return "has a logical type that is not written";
+    if (c->logical != PARQUET_L_NONE && row->type != ANY_TYPE && row->type != c->type)
+        return "has a logical type of another physical type";
+    if (c->unsigned_order != row->is_unsigned)
+        return "has unsigned_order set otherwise than its logical type says";
+    if (c->type == PARQUET_FIXED && (c->type_length == 0 || c->type_length > 1 << 20))
+        return "has values of a fixed length outside 1 to 1048576";
+    if (c->item_optional)
+        return "has items that may be null";
+    return NULL;
 }
 
 void meta_leaf_levels(struct meta_leaf *leaf)
@@ -1044,15 +1065,18 @@ void meta_group_write(base_buf *b, const struct meta_leaf *leaves, const struct 
     thrift_end(&w);
 }
 
-void meta_write(base_buf *b, const struct meta_file *m)
+void meta_head_write(base_buf *b, const struct meta_file *m, size_t n_groups)
 {
     struct thrift_wr w = thrift_wr_of(b);
     thrift_put_i32(&w, 1, 1);
     write_schema(&w, m);
     thrift_put_i64(&w, 3, m->n_rows);
-    thrift_put_list(&w, 4, THRIFT_STRUCT, m->n_groups);
-    for (size_t i = 0; i < m->n_groups; i++)
-        meta_group_write(b, m->leaves, &m->groups[i], i);
+    thrift_put_list(&w, 4, THRIFT_STRUCT, n_groups);
+}
+
+void meta_tail_write(base_buf *b, const struct meta_file *m)
+{
+    struct thrift_wr w = {.b = b, .last = 4};
     if (m->n_kv) {
         thrift_put_list(&w, 5, THRIFT_STRUCT, m->n_kv);
         for (size_t i = 0; i < m->n_kv; i++) {
@@ -1074,6 +1098,14 @@ void meta_write(base_buf *b, const struct meta_file *m)
         }
     }
     thrift_end(&w);
+}
+
+void meta_write(base_buf *b, const struct meta_file *m)
+{
+    meta_head_write(b, m, m->n_groups);
+    for (size_t i = 0; i < m->n_groups; i++)
+        meta_group_write(b, m->leaves, &m->groups[i], i);
+    meta_tail_write(b, m);
 }
 
 /* ---- page headers ---- */

@@ -10,7 +10,7 @@
 struct meta_stats {
     struct parquet_bytes min, max; /* data NULL: absent */
     bool min_exact, max_exact;
-    bool old;        /* from the fields that were before column orders: right only for signed orders */
+    bool old; /* from the fields that were before column orders: right only for signed orders */
     int64_t n_nulls; /* -1 absent */
 };
 
@@ -69,15 +69,21 @@ void meta_done(struct meta_file *m);
 
 /* Append FileMetaData. */
 void meta_write(base_buf *b, const struct meta_file *m);
+/* The same in parts: what is before the row groups, n_groups times meta_group_write, what is behind them. */
+void meta_head_write(base_buf *b, const struct meta_file *m, size_t n_groups);
+void meta_tail_write(base_buf *b, const struct meta_file *m);
 
 /* One RowGroup struct by itself, for what is kept of a file that is not finished. ordinal: number of the group.
  * A group that is parsed may have fewer chunks than there are leaves; its memory is freed with meta_memory_free. */
 void meta_group_write(base_buf *b, const struct meta_leaf *leaves, const struct meta_group *g,
                       size_t ordinal);
-weir_status meta_group_parse(const uint8_t *p, size_t len, uint64_t at, const struct meta_leaf *leaves,
-                             size_t n_leaves, struct meta_group *out, void **memory, weir_err *err);
+weir_status meta_group_parse(const uint8_t *p, size_t len, uint64_t at,
+                             const struct meta_leaf *leaves, size_t n_leaves,
+                             struct meta_group *out, void **memory, weir_err *err);
 void meta_memory_free(void *memory); /* takes NULL */
 
+/* NULL: the column can be written; else why not, "has ...". */
+const char *meta_column_problem(const struct parquet_column *c);
 /* Set max_def, max_rep, readable and ordered of a leaf whose column is set, flat or a three-level list. */
 void meta_leaf_levels(struct meta_leaf *leaf);
 /* Whether a bound of the leaf's statistics or page index may be used: see struct meta_stats. */

@@ -82,7 +82,8 @@ void *query_arena_regex(query_arena *a, const char *pattern, bool ignore_case, c
     struct compiled *c = query_arena_alloc(a, sizeof *c);
     if (!c)
         return NULL;
-    int failed = regcomp(&c->regex, pattern, REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0));
+    int failed =
+        regcomp(&c->regex, pattern, REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0));
     if (failed) {
         (void)regerror(failed, &c->regex, why, cap);
         return NULL;

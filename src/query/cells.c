@@ -421,8 +421,7 @@ weir_status query_writer_block(struct query_writer *w, const struct query_progra
     w->bound = 64;
     for (size_t i = 0; i < p->n; i++) {
         const struct query_cell *c = &p->cells[i];
-        bool never = (c->when == QUERY_CELL_PRESENT || c->when == QUERY_CELL_PORTS ||
-                      c->when == QUERY_CELL_FAMILY) &&
+        bool never = c->when != QUERY_CELL_ALWAYS && c->when != QUERY_CELL_ICMP &&
                      (c->v[0] < 0 || !w->views[c->v[0]].v);
         if (never)
             continue;
@@ -854,6 +853,15 @@ static bool cell_due(const struct query_writer *w, const struct query_cell *c, s
     case QUERY_CELL_PRESENT:
     case QUERY_CELL_FAMILY:
         return has(view_of(w, c, 0), i);
+    case QUERY_CELL_SECOND:
+        return has(view_of(w, c, 0), i) && has(view_of(w, c, 1), i);
+    case QUERY_CELL_UNLESS:
+        return has(view_of(w, c, 0), i) && !has(view_of(w, c, 1), i);
+    case QUERY_CELL_LABELS: {
+        const struct query_view *view = view_of(w, c, 0);
+        return has(view, i) && view->v->starts &&
+               view->v->starts[i + 1] - view->v->starts[i] >= c->arg;
+    }
     case QUERY_CELL_PORTS:
         return has(view_of(w, c, 0), i) && !is_icmp(number(view_of(w, c, 4), i));
     case QUERY_CELL_ICMP:
@@ -874,11 +882,6 @@ static char *cell_value(struct query_writer *w, const struct query_cell *c, size
         return p;
     case QUERY_CELL_NUMBER:
         return put_number(p, v);
-    case QUERY_CELL_QUOTED:
-        *p++ = '"';
-        p = put_number(p, v);
-        *p++ = '"';
-        return p;
     case QUERY_CELL_SIGNED:
         return p + base_s64_text(p, (int64_t)v);
     case QUERY_CELL_REAL:
@@ -975,11 +978,7 @@ static char *cell_value(struct query_writer *w, const struct query_cell *c, size
         const struct query_text *t = text_at(view, i);
         uint64_t bits = number(view_of(w, c, 1), i);
         uint8_t o[16];
-        *p++ = '"';
-        if (t && bits && addr_octets(t, o))
-            p += masked(p, t, bits);
-        *p++ = '"';
-        return p;
+        return t && bits && addr_octets(t, o) ? p + masked(p, t, bits) : p;
     }
     case QUERY_CELL_PREFIX: {
         const struct query_text *t = text_at(view, i);
@@ -1031,10 +1030,7 @@ static char *cell_value(struct query_writer *w, const struct query_cell *c, size
     case QUERY_CELL_XEVENT:
         return put_xevent(v, p);
     case QUERY_CELL_NAT_EVENT_NAME:
-        *p++ = '"';
-        p = put_str(p, v < ARRAY_LEN(nat_events) ? nat_events[v] : "");
-        *p++ = '"';
-        return p;
+        return put_str(p, v < ARRAY_LEN(nat_events) ? nat_events[v] : "");
     case QUERY_CELL_END_REASON:
         return put_str(p, v < ARRAY_LEN(end_reasons) ? end_reasons[v] : "");
     case QUERY_CELL_VERSION:
@@ -1065,7 +1061,7 @@ static char *cell_value(struct query_writer *w, const struct query_cell *c, size
         *p = has(view, i) && d > 1 ? '1' : '0';
         return p + 1;
     case QUERY_CELL_KIND:
-        return put_str(p, has(view, i) || has(view_of(w, c, 1), i) ? "\"EVENT\"" : "\"FLOW\"");
+        return put_str(p, has(view, i) || has(view_of(w, c, 1), i) ? "EVENT" : "FLOW");
     case QUERY_CELL_ROW:
         return put_number(p, w->rows + 1);
     case QUERY_CELL_TEXT:
@@ -1092,10 +1088,14 @@ weir_status query_writer_row(struct query_writer *w, size_t i, weir_err *err)
             p = put(p, c->lit, c->lit_len);
         }
         size_t from = (size_t)(p - w->out->data);
+        if (c->quote)
+            *p++ = '"';
         if (c->missing && !has(view_of(w, c, 0), i))
             p = put_str(p, c->missing);
         else
             p = cell_value(w, c, i, p);
+        if (p && c->quote)
+            *p++ = '"';
         if (p && c->width)
             p = fit(w->out->data + from, p, c->width, c->left);
     }

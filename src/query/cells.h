@@ -65,7 +65,10 @@ enum query_cell_op {
 enum query_cell_when {
     QUERY_CELL_ALWAYS,
     QUERY_CELL_PRESENT, /* v[0] has a value */
-    QUERY_CELL_PORTS,   /* ... and v[4] (proto) is not ICMP */
+    QUERY_CELL_SECOND,  /* v[0] and v[1] have one */
+    QUERY_CELL_UNLESS,  /* v[0] has one, v[1] has none */
+    QUERY_CELL_LABELS,  /* v[0] is a list of at least `arg` items */
+    QUERY_CELL_PORTS,   /* v[0] has one, and v[4] (proto) is not ICMP */
     QUERY_CELL_ICMP,    /* v[4] is ICMP */
     QUERY_CELL_FAMILY   /* v[0] has a value; lit or lit6 by its family */
 };
@@ -74,6 +77,7 @@ struct query_cell {
     uint8_t op, when;
     uint8_t width; /* at least so many columns */
     bool left;     /* aligned left, else right */
+    bool quote;    /* between quotation marks */
     uint16_t arg;
     int16_t v[QUERY_CELL_FIELDS]; /* columns of the block; -1: none */
     uint32_t lit_len, lit6_len;

@@ -108,14 +108,15 @@ bool query_field_same(const struct query_field *a, const struct query_field *b)
 
 bool query_field_scales(const struct query_field *f)
 {
-    static const bool columns[FLOW_N_COLUMNS] = {[FLOW_bytes] = true,     [FLOW_packets] = true,
-                                                 [FLOW_bytes_out] = true, [FLOW_packets_out] = true,
-                                                 [FLOW_bytes_rev] = true, [FLOW_packets_rev] = true};
+    static const bool columns[FLOW_N_COLUMNS] = {
+        [FLOW_bytes] = true,       [FLOW_packets] = true,   [FLOW_bytes_out] = true,
+        [FLOW_packets_out] = true, [FLOW_bytes_rev] = true, [FLOW_packets_rev] = true};
     /* Not the octets per packet: both sides of the fraction scale. */
     static const bool derived[QUERY_N_DERIVED] = {
         [QUERY_D_PPS] = true,       [QUERY_D_BPS] = true,         [QUERY_D_OUT_BYTES] = true,
         [QUERY_D_ALL_BYTES] = true, [QUERY_D_OUT_PACKETS] = true, [QUERY_D_ALL_PACKETS] = true,
         [QUERY_D_OUT_PPS] = true,   [QUERY_D_OUT_BPS] = true,     [QUERY_D_ALL_PPS] = true,
         [QUERY_D_ALL_BPS] = true};
-    return f->what == QUERY_F_COLUMN ? columns[f->id] : f->what == QUERY_F_DERIVED && derived[f->id];
+    return f->what == QUERY_F_COLUMN ? columns[f->id]
+                                     : f->what == QUERY_F_DERIVED && derived[f->id];
 }

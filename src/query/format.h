@@ -24,6 +24,14 @@ struct query_format_options {
     const struct query_field *keys; /* of -A */
     size_t n_keys;
     bool geo; /* --geo given */
+    const struct query_field
+        *extras; /* extra columns of the files, for formats that show everything */
+    size_t n_extras;
+    const struct query_summary
+        *totals; /* what query_run fills: percentages are known before the end when its totals are
+                                           there already as a statistic begins. NULL: rows are held back until its end */
+    const char *chart_by; /* of chart: "bytes", "packets", "flows", "bps" or "pps"; NULL: "bytes" */
+    bool ascii;           /* chart without block characters */
     weir_status (*write)(void *user, const void *data, size_t len,
                          weir_err *err); /* WEIR_END: nobody reads any more */
     void *user;
@@ -45,5 +53,15 @@ bool query_format_wants_totals(const query_format *f);
 const struct query_sink *query_format_sink(query_format *f);
 weir_status query_format_summary(query_format *f, const struct query *q,
                                  const struct query_summary *s, weir_err *err);
+
+/* Whether it shows every column that there is: extras should then be given. */
+bool query_format_shows_all(const char *name);
+/* Whether its output is for people, with the summary in it; else it is data and nothing but data. */
+bool query_format_for_people(const query_format *f);
+
+/* The summary as people read it, and as one JSON object, appended to out. */
+void query_summary_text(const struct query *q, const struct query_summary *s, bool plain_numbers,
+                        bool utc, base_buf *out);
+void query_summary_json(const struct query *q, const struct query_summary *s, base_buf *out);
 
 #endif

@@ -74,6 +74,8 @@ weir_status query_expected(struct query_parser *p, const struct query_token *t,
                            const char *expected)
 {
     char text[64];
+    if (t->kind == QUERY_T_END)
+        return query_wrong(p, WEIR_EFORMAT, t, 1, expected, "the filter ends too early");
     return query_wrong(p, WEIR_EFORMAT, t, 1, expected, "unexpected %s", query_token_text(t, text));
 }
 
@@ -131,11 +133,11 @@ static const struct {
     char text[3];
     uint8_t kind;
 } marks[] = {
-    {"==", QUERY_T_EQ},    {"!=", QUERY_T_NE},       {"!~", QUERY_T_NO_MATCH}, {"<=", QUERY_T_LE},
-    {">=", QUERY_T_GE},    {"=<", QUERY_T_LE},       {"=>", QUERY_T_GE},       {"<>", QUERY_T_NE},
-    {"&&", QUERY_T_AND},   {"||", QUERY_T_OR},       {"=", QUERY_T_EQ},        {"<", QUERY_T_LT},
-    {">", QUERY_T_GT},     {"~", QUERY_T_MATCH},     {"!", QUERY_T_NOT},       {"(", QUERY_T_OPEN},
-    {")", QUERY_T_CLOSE},  {"[", QUERY_T_LIST},      {"]", QUERY_T_LIST_END},  {",", QUERY_T_COMMA},
+    {"==", QUERY_T_EQ},   {"!=", QUERY_T_NE},   {"!~", QUERY_T_NO_MATCH}, {"<=", QUERY_T_LE},
+    {">=", QUERY_T_GE},   {"=<", QUERY_T_LE},   {"=>", QUERY_T_GE},       {"<>", QUERY_T_NE},
+    {"&&", QUERY_T_AND},  {"||", QUERY_T_OR},   {"=", QUERY_T_EQ},        {"<", QUERY_T_LT},
+    {">", QUERY_T_GT},    {"~", QUERY_T_MATCH}, {"!", QUERY_T_NOT},       {"(", QUERY_T_OPEN},
+    {")", QUERY_T_CLOSE}, {"[", QUERY_T_LIST},  {"]", QUERY_T_LIST_END},  {",", QUERY_T_COMMA},
 };
 
 /* Text between quotes, taken as it is: nothing is escaped, so that regular expressions stay readable. */
@@ -195,7 +197,7 @@ static weir_status include(struct lexer *l, const char *word, unsigned depth)
         return bad(l, word, (size_t)(l->at - word), NULL,
                    "too many files include each other (at most 8 deep, 1000 in all)");
     char *path = query_arena_text(p->arena, name, len), *text = NULL;
-    size_t octets = 0, index;
+    size_t octets = 0, index = 0;
     if (!path)
         return query_no_memory(p);
     weir_status read = p->options->read(p->options->user, path, &text, &octets, p->err);
@@ -266,7 +268,7 @@ static weir_status lex_text(struct query_parser *p, size_t source, unsigned dept
 
 weir_status query_lex(struct query_parser *p, const char *text, size_t len)
 {
-    size_t source;
+    size_t source = 0;
     if (len > QUERY_MAX_TEXT)
         return weir_err_set(p->err, WEIR_ELIMIT, QUERY_MAX_TEXT,
                             "the filter has %zu octets, at most %d are allowed", len,

@@ -64,6 +64,7 @@ struct query_parser {
     struct query_error *where;
     weir_err *err;
     size_t n_conditions;
+    bool negative; /* what is being read stands below an odd number of "not" */
 };
 
 /* All tokens of text, those of included files in their place. WEIR_EFORMAT, WEIR_ELIMIT, WEIR_EIO, WEIR_ENOMEM. */
@@ -95,18 +96,17 @@ static inline bool query_token_is(const struct query_token *t, const char *word)
 struct query_subject {
     struct query_field fields[QUERY_MOST_REFS];
     size_t n;
-    bool all;     /* the condition must hold for all of them: "src and dst" */
-    bool chosen;  /* "src or dst" was written: != is or-ed as well */
     bool net;     /* a prefix or a mask must follow */
     bool ms;      /* values are milliseconds, the field has microseconds */
-    bool extra;   /* not known: an operator must follow */
     uint8_t part; /* of the domain: 1 engine type, 2 engine id; 0 the whole field */
-    const struct query_token *from;
 };
 
 /* The operator and the value at p->t, as a condition on the subject. */
 weir_status query_condition(struct query_parser *p, const struct query_subject *s,
                             struct query_expr **out);
+
+/* Whether an operator begins at t. */
+bool query_is_operator(const struct query_token *t);
 
 /* New nodes, NULL: out of memory. */
 struct query_expr *query_expr_new(struct query_parser *p, enum query_op op);

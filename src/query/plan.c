@@ -76,6 +76,8 @@ static const int derived_deps[QUERY_N_DERIVED][QUERY_MAX_DEPS] = {
     [QUERY_D_TIME_BUCKET] = {C(first)},
     [QUERY_D_MPLS_LABEL] = {C(mpls_labels)},
     [QUERY_D_MPLS_EXP_N] = {C(mpls_exp)},
+    [QUERY_D_ACL_IN_ID] = {C(acl_in)},
+    [QUERY_D_ACL_OUT_ID] = {C(acl_out)},
     [QUERY_D_SRC_COUNTRY] = {C(src_addr)},
     [QUERY_D_DST_COUNTRY] = {C(dst_addr)},
     [QUERY_D_SRC_CITY] = {C(src_addr)},
@@ -134,9 +136,13 @@ static int column_field_add(struct query_plan *p, int flow)
 
 int query_plan_field_add(struct query_plan *p, const struct query_field *f)
 {
-    for (size_t i = 0; i < p->n_fields; i++)
-        if (query_field_same(&p->fields[i].f, f))
+    for (size_t i = 0; i < p->n_fields; i++) {
+        const struct query_field *known = &p->fields[i].f;
+        /* The kind of an extra column in a condition is that of the value it is compared with. */
+        if (f->what == QUERY_F_EXTRA ? known->what == f->what && !strcmp(known->name, f->name)
+                                     : query_field_same(known, f))
             return (int)i;
+    }
 
     struct query_plan_field made = {.f = *f, .column = -1, .deps = {-1, -1, -1}};
     if (f->what == QUERY_F_DERIVED) {
@@ -177,18 +183,19 @@ int query_plan_field_add(struct query_plan *p, const struct query_field *f)
                 }
         }
         if (made.scaled || made.complete == QUERY_COMPLETE_RATE) {
-            p->c_rate =
-                column_add(p, FLOW_sampling_rate, flow_columns()[FLOW_sampling_rate].name);
+            p->c_rate = column_add(p, FLOW_sampling_rate, flow_columns()[FLOW_sampling_rate].name);
             p->c_exporter = column_add(p, FLOW_exporter, flow_columns()[FLOW_exporter].name);
             p->c_domain = column_add(p, FLOW_domain, flow_columns()[FLOW_domain].name);
             p->c_sampler = column_add(p, FLOW_sampler_id, flow_columns()[FLOW_sampler_id].name);
-            if (p->c_rate < 0 || p->c_exporter < 0 || p->c_domain < 0 || p->c_sampler < 0)
+            p->c_in_if = column_add(p, FLOW_in_if, flow_columns()[FLOW_in_if].name);
+            if (p->c_rate < 0 || p->c_exporter < 0 || p->c_domain < 0 || p->c_sampler < 0 ||
+                p->c_in_if < 0)
                 return -1;
-            int c[] = {p->c_rate, p->c_exporter, p->c_domain, p->c_sampler};
+            int c[] = {p->c_rate, p->c_exporter, p->c_domain, p->c_sampler, p->c_in_if};
             for (size_t i = 0; i < ARRAY_LEN(c); i++)
-                atomic_store_explicit(
-                    &p->columns[c[i]].kind,
-                    column_kind(&flow_columns()[p->columns[c[i]].flow]), memory_order_relaxed);
+                atomic_store_explicit(&p->columns[c[i]].kind,
+                                      column_kind(&flow_columns()[p->columns[c[i]].flow]),
+                                      memory_order_relaxed);
         }
     }
     void *items = p->fields;
@@ -202,9 +209,8 @@ int query_plan_field_add(struct query_plan *p, const struct query_field *f)
 uint8_t query_plan_kind(const struct query_plan *p, int field)
 {
     const struct query_plan_field *f = &p->fields[field];
-    return f->column < 0
-               ? f->f.kind
-               : atomic_load_explicit(&p->columns[f->column].kind, memory_order_relaxed);
+    return f->column < 0 ? f->f.kind
+                         : atomic_load_explicit(&p->columns[f->column].kind, memory_order_relaxed);
 }
 
 static int compare_texts(const void *x, const void *y)
@@ -292,9 +298,10 @@ static weir_status expr_add(struct query_plan *p, const struct query_expr *e, bo
     p->leaves = items;
     struct query_leaf leaf = {
         .e = e, .time = time, .other = -1, .field = query_plan_field_add(p, &e->field)};
-    if (e->op == QUERY_OP_SAME)
+    bool two = e->op == QUERY_OP_SAME || e->op == QUERY_OP_NOT_BELOW || e->op == QUERY_OP_NOT_ABOVE;
+    if (two)
         leaf.other = query_plan_field_add(p, &e->other);
-    if (leaf.field < 0 || (e->op == QUERY_OP_SAME && leaf.other < 0) || !leaf_texts(p, &leaf))
+    if (leaf.field < 0 || (two && leaf.other < 0) || !leaf_texts(p, &leaf))
         return no_memory(err);
     p->nodes[node].leaf = (int)p->n_leaves;
     p->leaves[p->n_leaves++] = leaf;
@@ -347,7 +354,7 @@ weir_status query_plan_make(struct query_plan *p, const struct query *q, bool wa
                             weir_err *err)
 {
     *p = (struct query_plan){.q = q, .want_totals = want_totals};
-    p->c_rate = p->c_exporter = p->c_domain = p->c_sampler = -1;
+    p->c_rate = p->c_exporter = p->c_domain = p->c_sampler = p->c_in_if = -1;
     p->lookup_rates = q->lookup && query_lookup_has(q->lookup, QUERY_LOOKUP_RATE);
     WEIR_TRY(add_filter(p, err));
     p->f_flows = p->f_packets = p->f_bytes = p->f_out_packets = p->f_out_bytes = -1;

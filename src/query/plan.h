@@ -70,7 +70,7 @@ struct query_plan {
     /* Fields of the totals, -1 without */
     int f_flows, f_packets, f_bytes, f_out_packets, f_out_bytes, f_first, f_last;
     /* Columns that say the sampling rate; -1 without a scaled field */
-    int c_rate, c_exporter, c_domain, c_sampler;
+    int c_rate, c_exporter, c_domain, c_sampler, c_in_if;
     bool lookup_rates; /* there are rates to look up */
     size_t cap_columns, cap_fields, cap_leaves, cap_nodes;
     struct query_bump memory;

@@ -152,8 +152,7 @@ weir_status query_scan_column(struct query_scan *s, int column, struct query_sca
         return WEIR_OK;
     }
     parquet_chunk(s->file, s->group, (size_t)c->in_file, &c->info);
-    c->all_null = c->info.n_nulls >= 0 && (uint64_t)c->info.n_nulls >= s->n_rows &&
-                  !c->type->list;
+    c->all_null = c->info.n_nulls >= 0 && (uint64_t)c->info.n_nulls >= s->n_rows && !c->type->list;
     c->no_null = !c->type->optional || c->info.n_nulls == 0;
     return WEIR_OK;
 }
@@ -563,8 +562,7 @@ static bool nothing_but_null(const struct query_scan_column *c, const struct par
 }
 
 static weir_status take_lists(struct query_eval *e, struct query_scan_column *c,
-                              const struct parquet_data *d, struct query_values *out,
-                              weir_err *err)
+                              const struct parquet_data *d, struct query_values *out, weir_err *err)
 {
     size_t n = e->rows.n, n_items = 0;
     uint32_t *starts = query_bump_array(e->memory, n + 1, sizeof *starts);
@@ -573,7 +571,8 @@ static weir_status take_lists(struct query_eval *e, struct query_scan_column *c,
     for (size_t i = 0; i < n; i++) {
         size_t row = e->rows.at ? e->rows.at[i] : i;
         starts[i] = (uint32_t)n_items;
-        n_items += d->starts[row + 1] - d->starts[row];
+        for (uint32_t k = d->starts[row]; k < d->starts[row + 1]; k++)
+            n_items += !d->item_valid || parquet_bit(d->item_valid, k);
     }
     starts[n] = (uint32_t)n_items;
     uint32_t *items = query_bump_array(e->memory, n_items + 1, sizeof *items);
@@ -582,7 +581,8 @@ static weir_status take_lists(struct query_eval *e, struct query_scan_column *c,
     for (size_t i = 0; i < n; i++) {
         size_t row = e->rows.at ? e->rows.at[i] : i;
         for (uint32_t k = d->starts[row], to = starts[i]; k < d->starts[row + 1]; k++)
-            items[to++] = k;
+            if (!d->item_valid || parquet_bit(d->item_valid, k))
+                items[to++] = k;
     }
     uint64_t *ignored = NULL; /* items that do not fit become 0 */
     uint8_t kind = item_kind(c->kind);
@@ -667,10 +667,11 @@ static weir_status lookup_rates(struct query_eval *e, double *rates, const struc
                                 uint64_t *n_no_rate, weir_err *err)
 {
     const struct query_plan *p = e->plan;
-    struct query_values exporter, domain, sampler;
+    struct query_values exporter, domain, sampler, in_if;
     WEIR_TRY(query_column_values(e, p->c_exporter, &exporter, err));
     WEIR_TRY(query_column_values(e, p->c_domain, &domain, err));
     WEIR_TRY(query_column_values(e, p->c_sampler, &sampler, err));
+    WEIR_TRY(query_column_values(e, p->c_in_if, &in_if, err));
     uint32_t last_code = 0;
     uint64_t last_domain = 0, last_sampler = 0;
     bool have_last = false, last_has = false;
@@ -699,8 +700,15 @@ static weir_status lookup_rates(struct query_eval *e, double *rates, const struc
             last_sampler = id;
             have_last = true;
         }
-        if (last_rate > 0)
-            rates[i] = sane_rate(last_rate);
+        double rate = last_rate;
+        if (!(rate > 0) && !query_is_null(&in_if, i)) {
+            const struct query_text *t = &exporter.v.dict[code];
+            rate = query_lookup_rate_interface(p->q->lookup, t->data, t->len,
+                                               d > UINT32_MAX ? UINT32_MAX : (uint32_t)d,
+                                               (uint32_t)query_num(&in_if, i));
+        }
+        if (rate > 0)
+            rates[i] = sane_rate(rate);
         else
             ++*n_no_rate;
     }
@@ -781,11 +789,11 @@ static weir_status complete(struct query_eval *e, const struct query_plan_field 
     bool any = out->v.kind == QUERY_UNKNOWN;
     for (size_t i = 0; !any && out->v.valid && i < n; i++)
         any = !parquet_bit(out->v.valid, i);
-    enum query_lookup_what what = f->complete == QUERY_COMPLETE_IN_IF ||
-                                          f->complete == QUERY_COMPLETE_OUT_IF
-                                      ? QUERY_LOOKUP_IF
-                                  : f->complete == QUERY_COMPLETE_APP ? QUERY_LOOKUP_APP
-                                                                      : QUERY_LOOKUP_VRF;
+    enum query_lookup_what what =
+        f->complete == QUERY_COMPLETE_IN_IF || f->complete == QUERY_COMPLETE_OUT_IF
+            ? QUERY_LOOKUP_IF
+        : f->complete == QUERY_COMPLETE_APP ? QUERY_LOOKUP_APP
+                                            : QUERY_LOOKUP_VRF;
     const struct query_lookup *l = e->plan->q->lookup;
     if (!any || !query_lookup_has(l, what))
         return WEIR_OK;
@@ -907,7 +915,8 @@ weir_status query_eval_field(struct query_eval *e, int field, const struct query
     *v = (struct query_values){.v.kind = QUERY_UNKNOWN, .column = -1};
     weir_status st = WEIR_OK;
     if (!e->base || !e->base(e->user, e, field, v, &st, err))
-        st = f->column >= 0 && e->scan ? column_field(e, f, v, err) : query_derive(e, field, v, err);
+        st =
+            f->column >= 0 && e->scan ? column_field(e, f, v, err) : query_derive(e, field, v, err);
     if (st == WEIR_OK)
         e->have[field] = 1;
     return st;

@@ -128,7 +128,8 @@ const char *query_when_parse(const char *text, size_t len, struct query_when *ou
             s.at++;
             span = SECOND;
             for (size_t n = digits(&s, 0); n > 0; n--) {
-                span /= 10; /* 0 from the seventh digit on: what is finer than our times is cut off */
+                span /=
+                    10; /* 0 from the seventh digit on: what is finer than our times is cut off */
                 us += (*s.at++ - '0') * span;
             }
             last = 'f';
@@ -170,10 +171,14 @@ static bool span_of(struct scan *s, int64_t *us)
     static const struct {
         const char *unit;
         int64_t us;
-    } units[] = {{"ms", 1000},           {"min", 60 * 1000000LL},    {"s", 1000000},
-                 {"m", 60 * 1000000LL},  {"h", 3600 * 1000000LL},    {"d", 86400 * 1000000LL},
+    } units[] = {{"ms", 1000},
+                 {"min", 60 * 1000000LL},
+                 {"s", 1000000},
+                 {"m", 60 * 1000000LL},
+                 {"h", 3600 * 1000000LL},
+                 {"d", 86400 * 1000000LL},
                  {"w", 604800 * 1000000LL}};
-    const int64_t most = 36525 * 86400 * SECOND;
+    const int64_t most = 36525 * INT64_C(86400) * SECOND;
     int64_t sum = 0;
     if (!is_digit(s, 0))
         return false;
@@ -207,8 +212,8 @@ static bool is_relative(const struct scan *s)
 {
     size_t n = digits(s, 1);
     struct scan rest = {s->at + 1 + n, s->end};
-    return n > 0 && !(n == 4 && is_char(&rest, 0, "/-") && digits(&rest, 1) > 0 &&
-                      digits(&rest, 1) <= 2);
+    return n > 0 &&
+           !(n == 4 && is_char(&rest, 0, "/-") && digits(&rest, 1) > 0 && digits(&rest, 1) <= 2);
 }
 
 static weir_status moment(struct scan *s, const char *text, int64_t now_us, int64_t *us,
@@ -224,8 +229,8 @@ static weir_status moment(struct scan *s, const char *text, int64_t now_us, int6
         int64_t back;
         s->at++;
         if (!span_of(s, &back))
-            return weir_err_set(err, WEIR_EFORMAT, at, "time window \"%.60s\": no span behind the -",
-                                text);
+            return weir_err_set(err, WEIR_EFORMAT, at,
+                                "time window \"%.60s\": no span behind the -", text);
         *us = now_us - back;
         return WEIR_OK;
     }

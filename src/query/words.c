@@ -207,9 +207,8 @@ static const struct query_names
 /* clang-format on */
 
 /* The words that are neither fields nor phrases. */
-static const char *const others[] = {"and",      "or",       "not", "in", "contains",
-                                     "present",  "has",      "eq",  "gt", "lt",
-                                     "ge",       "le",       "net", "host"};
+static const char *const others[] = {"and", "or", "not", "in", "contains", "present", "has",
+                                     "eq",  "gt", "lt",  "ge", "le",       "net",     "host"};
 
 static const char flag_letters[] = "FSRPAUEC"; /* bit 0 first */
 

@@ -7,7 +7,7 @@
 /* A field as the tables have it. */
 struct query_ref {
     bool derived;
-    uint8_t n;  /* query_field.n */
+    uint8_t n;   /* query_field.n */
     uint16_t id; /* enum flow_column_id or enum query_derived */
 };
 enum { QUERY_MOST_REFS = 4 };
@@ -16,16 +16,16 @@ struct query_field query_ref_field(struct query_ref r);
 
 /* What stands behind a phrase of the filter language. */
 enum query_act {
-    QUERY_A_FIELDS,   /* operator and value follow; several fields are or-ed */
-    QUERY_A_NET,      /* as FIELDS, a prefix or a mask must follow */
-    QUERY_A_PORT,     /* as FIELDS, or "in nat pblock" */
-    QUERY_A_FLAGS,    /* as FIELDS; implies TCP */
-    QUERY_A_ICMP,     /* as FIELDS; implies ICMP */
-    QUERY_A_MS,       /* as FIELDS; the value is in milliseconds, the field in microseconds */
-    QUERY_A_ENGINE,   /* engine type or id, halves of the domain: ref.n 1 or 0 */
-    QUERY_A_FWEVENT,  /* "asa event": names, "denied REASON" */
-    QUERY_A_DENIED,   /* "asa denied REASON" */
-    QUERY_A_LABEL,    /* "mpls": labelN, expN, eos, any */
+    QUERY_A_FIELDS,  /* operator and value follow; several fields are or-ed */
+    QUERY_A_NET,     /* as FIELDS, a prefix or a mask must follow */
+    QUERY_A_PORT,    /* as FIELDS, or "in nat pblock" */
+    QUERY_A_FLAGS,   /* as FIELDS; implies TCP */
+    QUERY_A_ICMP,    /* as FIELDS; implies ICMP */
+    QUERY_A_MS,      /* as FIELDS; the value is in milliseconds, the field in microseconds */
+    QUERY_A_ENGINE,  /* engine type or id, halves of the domain: ref.n 1 or 0 */
+    QUERY_A_FWEVENT, /* "asa event": names, "denied REASON" */
+    QUERY_A_DENIED,  /* "asa denied REASON" */
+    QUERY_A_LABEL,   /* "mpls": labelN, expN, eos, any */
     QUERY_A_ANY,
     QUERY_A_FAMILY,   /* ref.n is 4 or 6 */
     QUERY_A_TTLEQUAL, /* no value */
@@ -50,8 +50,8 @@ bool query_word_is(struct query_word w, const char *text); /* ignoring case */
 
 /* The longest phrase that w[n] begins with; *used words of it. NULL: none; then *used is how many words still fit the
  * beginning of one. Words of the columns' filter entries count as well: *out is filled. net: "net" instead of "ip". */
-bool query_phrase_find(const struct query_word *w, size_t n, struct query_phrase *out,
-                       size_t *used, bool *net);
+bool query_phrase_find(const struct query_word *w, size_t n, struct query_phrase *out, size_t *used,
+                       bool *net);
 
 /* What may follow the first `used` words of w: "ip, port, as, ..." */
 void query_phrase_next(const struct query_word *w, size_t used, char *out, size_t cap);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """`weir analyze`: the text of netflow.analyzer (golden files, and side by side on random input when that package is
-installed), what it cannot read, damaged files, bounded memory, names.
+installed), what it cannot read, damaged files, bounded memory, names, and the same from an archive.
 
 WEIR_NETFLOW_PY names a Python interpreter that can import netflow 0.12.2; without it this one is tried.
 """
@@ -680,6 +680,144 @@ class SideBySide(unittest.TestCase):
             self.assertEqual((theirs.returncode, theirs.stderr), (0, b""))
             with self.subTest(seed=seed, round=i, args=args):
                 self.assertEqual(run(*args, data=data, env=env)[0], theirs.stdout.decode())
+
+
+def weir(*args, ok=0):
+    done = subprocess.run([WEIR, *map(str, args)], capture_output=True, check=False, env=ENV, timeout=120)
+    if done.returncode != ok:
+        raise AssertionError(f"exit {done.returncode}, not {ok}: {args}\n{done.stderr.decode()}")
+    return done
+
+
+def pcap(packets):
+    """A capture of UDP datagrams [(seconds, payload)] from 192.0.2.9:50000 to 192.0.2.10:2055."""
+    out = struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 101)  # raw IP
+    for when, payload in packets:
+        udp = struct.pack("!HHHH", 50000, 2055, 8 + len(payload), 0) + payload
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, bytes((192, 0, 2, 9)),
+                         bytes((192, 0, 2, 10))) + udp
+        out += struct.pack("<IIII", int(when), round(when % 1 * 1e6), len(ip), len(ip)) + ip
+    return out
+
+
+class Archive(unittest.TestCase):
+    """-R gives what the JSON lines of the same traffic give."""
+
+    def setUp(self):
+        self.tmp = tempfile.TemporaryDirectory()
+        self.addCleanup(self.tmp.cleanup)
+        self.lines, self.archive = (Path(self.tmp.name, name) for name in ("lines.gz", "archive"))
+
+    def collect(self, capture):
+        weir("collect", "-r", capture, "-o", self.lines, "--no-state")
+        weir("collect", "-r", capture, "--archive", self.archive, "--no-state", "--no-compact")
+
+    def traffic(self, rng):
+        """Both ways of connections in NetFlow v9 packets of one to thirty flows, half an hour long."""
+        fields = ((8, 4), (12, 4), (7, 2), (11, 2), (4, 1), (1, 4), (2, 4), (22, 4), (21, 4))
+        template = struct.pack("!HHHH", 0, 8 + 4 * len(fields), 256, len(fields))
+        template += b"".join(struct.pack("!HH", *field) for field in fields)
+        packets, hosts = [], [bytes((10, 0, 0, n)) for n in range(1, 9)]
+        for number in range(60):
+            uptime, when = 5000000 + number * 30000, 1600000000 + number * 30
+            records = []
+            for _ in range(rng.randrange(1, 16)):
+                a, b = rng.sample(hosts, 2)
+                sport, dport = rng.randrange(1024, 65536), rng.choice([22, 53, 80, 443])
+                proto = rng.choice([6, 6, 17, 1])
+                first = uptime - rng.randrange(25000)
+                last = first + rng.randrange(5000)
+                for src, dst, ports in ((a, b, (sport, dport)), (b, a, (dport, sport)))[:rng.choice([1, 2, 2])]:
+                    n = rng.randrange(1, 40)
+                    records.append(src + dst + struct.pack("!HHBIIII", *ports, proto, n * rng.randrange(40, 1500), n,
+                                                           first, last))
+            rng.shuffle(records)
+            body = b"".join(records)
+            body += bytes(-len(body) % 4)
+            data = struct.pack("!HH", 256, 4 + len(body)) + body
+            head = struct.pack("!HHIIII", 9, len(records) + 1, uptime, when, number, 1)
+            packets.append((when + number / 128, head + template + data))
+        path = Path(self.tmp.name, "capture.pcap")
+        path.write_bytes(pcap(packets))
+        return path
+
+    def same(self, *more):
+        """The output of both, which is the same."""
+        ours = run("-n", "-R", self.archive, *more)[0]
+        self.assertEqual(ours, run("-n", "-f", self.lines, *more)[0])
+        return ours
+
+    FORMS = ((), ("-v",), ("-p", 0, "-v"), ("-o", "json", "-p", 0), ("--pair", "5tuple", "-p", 0),
+             ("--match-host", "10.0.0.3", "-p", 0), ("--match-host", "10.0.0.77", "-v"), ("--memory", "1M", "-p", 0, "-v"))
+
+    def test_same_as_lines(self):
+        for seed in range(5):
+            with self.subTest(seed=seed):
+                self.collect(self.traffic(random.Random(seed)))
+                for form in self.FORMS:
+                    with self.subTest(form=form):
+                        self.same(*form)
+                self.assertGreater(len(self.same("-p", 0).splitlines()), 100)
+                weir("archive", "compact", self.archive)  # sorts rows by address
+                for form in self.FORMS:
+                    with self.subTest(compacted=form):
+                        self.same(*form)
+            subprocess.run(["rm", "-rf", self.archive, self.lines], check=True)
+
+    def test_captures(self):
+        """What real exporters sent, each with its own ways to say times and counters."""
+        for name in ("softflowd-v1", "softflowd-v5", "softflowd-v9", "softflowd-v9-sampled", "softflowd-ipfix",
+                     "softflowd-ipfix-biflow", "softflowd-ipfix-ether", "pmacctd-v5", "pmacctd-v9", "pmacctd-ipfix",
+                     "fprobe-v5", "fprobe-v7"):
+            with self.subTest(name):
+                self.collect(ROOT / "tests/golden/captures" / (name + ".hex"))
+                for form in (("-p", 0, "-v"), ("-p", 0, "-o", "json"), ("-p", 0, "--pair", "5tuple")):
+                    self.same(*form)
+                subprocess.run(["rm", "-rf", self.archive, self.lines], check=True)
+
+    def test_filter_and_window(self):
+        self.collect(self.traffic(random.Random(1)))
+        everything = [json.loads(line) for line in self.same("-p", 0, "-o", "json").splitlines()]
+
+        def asked(*more):
+            return [json.loads(line) for line in run("-n", "-p", 0, "-o", "json", "-R", self.archive, *more)[0].splitlines()]
+        web = [c for c in everything if 443 in (c["src_port"], c["dest_port"])]
+        self.assertTrue(0 < len(web) < len(everything))
+        self.assertEqual(asked("--filter", "port 443"), web)
+        self.assertEqual(asked("--filter", "port 443", "--match-host", "10.0.0.3"),
+                         [c for c in web if "10.0.0.3" in (c["src"], c["dest"])])
+        self.assertEqual(asked("--filter", "port 80", "--match-host", "10.0.0.77"), [])
+        half = asked("-t", "2020-09-13T12:40:00Z-2020-09-13T12:50:00Z")
+        self.assertTrue(0 < len(half) < len(everything))
+        self.assertTrue(all("2020-09-13T12:39:5" < c["first"] < "2020-09-13T12:50:00.001Z" for c in half))
+        self.assertEqual(asked("-t", "2030-01-01T00:00:00Z-2030-01-02T00:00:00Z"), [])
+
+    def test_one_file_and_a_directory(self):
+        self.collect(self.traffic(random.Random(2)))
+        whole = run("-n", "-p", 0, "-R", self.archive)[0]
+        self.assertEqual(run("-n", "-p", 0, "-R", self.archive / "flows")[0], whole)
+        files = sorted(self.archive.glob("flows/*/*/*.parquet"))
+        self.assertGreater(len(files), 1)
+        part = run("-n", "-p", 0, "-R", files[0])[0]
+        self.assertTrue(2 < len(part.splitlines()) < len(whole.splitlines()))
+
+    def test_a_damaged_file_is_told_and_passed_over(self):
+        self.collect(self.traffic(random.Random(3)))
+        files = sorted(self.archive.glob("flows/*/*/*.parquet"))
+        data = files[0].read_bytes()
+        files[0].write_bytes(data[:-9])
+        out, said = run("-n", "-p", 0, "-R", self.archive, ok=1)
+        self.assertIn(files[0].name, said)
+        self.assertGreater(len(out.splitlines()), 2)
+
+    def test_wrong_usage(self):
+        for args, words in ((("-f", "x"), "not both"), (("x",), "not both"), (("--filter", "port"), "--filter"),
+                            (("-t", "yesterday"), "--time-window")):
+            self.assertIn(words, run("-R", self.tmp.name, *args, ok=2)[1])
+        self.assertIn("needs --read", run("--filter", "port 80", ok=2)[1])
+        self.assertIn("needs --read", run("-t", "-1h", ok=2)[1])
+        self.assertIn("nowhere", run("-R", "/nowhere", ok=1)[1])
+        self.assertTrue(run("-R", self.tmp.name, ok=1)[1])  # nothing there
 
 
 if __name__ == "__main__":

@@ -1,0 +1,481 @@
+#include "flow/plan.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "flow/flow.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+enum {
+    IE_PADDING = 210,
+    IE_IPV4_SRC_PREFIX_LENGTH = 9,
+    IE_IPV4_DST_PREFIX_LENGTH = 13,
+    IE_IPV6_SRC_PREFIX_LENGTH = 29,
+    IE_IPV6_DST_PREFIX_LENGTH = 30,
+    IE_MPLS_FIRST = 70,
+    IE_MPLS_LAST = 79,
+    SCOPE_INTERFACE = 2
+};
+
+static const uint16_t icmp_ids[FLOW_N_ICMP] = {32, 139, 176, 177, 178, 179};
+
+/* clang-format off */
+static const uint8_t extra_types[WEIR_N_TYPES] = {
+    [WEIR_TYPE_OCTET_ARRAY] = FLOW_TYPE_OCTETS,
+    /* Exporters send integers in any width up to 8 octets, whatever the registry says: one type for all of them. */
+    [WEIR_TYPE_UNSIGNED8] = FLOW_TYPE_U64,
+    [WEIR_TYPE_UNSIGNED16] = FLOW_TYPE_U64,
+    [WEIR_TYPE_UNSIGNED32] = FLOW_TYPE_U64,
+    [WEIR_TYPE_UNSIGNED64] = FLOW_TYPE_U64,
+    [WEIR_TYPE_SIGNED8] = FLOW_TYPE_S64,
+    [WEIR_TYPE_SIGNED16] = FLOW_TYPE_S64,
+    [WEIR_TYPE_SIGNED32] = FLOW_TYPE_S64,
+    [WEIR_TYPE_SIGNED64] = FLOW_TYPE_S64,
+    [WEIR_TYPE_FLOAT32] = FLOW_TYPE_F64,
+    [WEIR_TYPE_FLOAT64] = FLOW_TYPE_F64,
+    [WEIR_TYPE_BOOLEAN] = FLOW_TYPE_BOOL,
+    [WEIR_TYPE_MAC_ADDRESS] = FLOW_TYPE_MAC,
+    [WEIR_TYPE_STRING] = FLOW_TYPE_TEXT,
+    [WEIR_TYPE_DATE_TIME_SECONDS] = FLOW_TYPE_TIME,
+    [WEIR_TYPE_DATE_TIME_MILLISECONDS] = FLOW_TYPE_TIME,
+    [WEIR_TYPE_DATE_TIME_MICROSECONDS] = FLOW_TYPE_TIME,
+    [WEIR_TYPE_DATE_TIME_NANOSECONDS] = FLOW_TYPE_TIME_NS,
+    [WEIR_TYPE_IPV4_ADDRESS] = FLOW_TYPE_ADDR,
+    [WEIR_TYPE_IPV6_ADDRESS] = FLOW_TYPE_ADDR,
+    [WEIR_TYPE_BASIC_LIST] = FLOW_TYPE_JSON,
+    [WEIR_TYPE_SUB_TEMPLATE_LIST] = FLOW_TYPE_JSON,
+    [WEIR_TYPE_SUB_TEMPLATE_MULTI_LIST] = FLOW_TYPE_JSON,
+    [WEIR_TYPE_UNSIGNED256] = FLOW_TYPE_OCTETS,
+};
+/* clang-format on */
+
+enum flow_type flow_extra_type(const weir_element *e)
+{
+    return e->type < WEIR_N_TYPES ? (enum flow_type)extra_types[e->type] : FLOW_TYPE_OCTETS;
+}
+
+/* While a plan is made. */
+struct maker {
+    flow_plan *p;
+    const weir_record *r;
+    enum flow_table table;
+    uint32_t *sorted; /* fields by element, then by place */
+    uint32_t *groups; /* first field of each element, in the order of the record */
+    uint32_t n_groups;
+    /* per column the first field of its best source, of IPv4 and of IPv6; FLOW_NONE */
+    struct {
+        uint32_t field;
+        int rank;
+        uint8_t how;
+    } best[256][2];
+};
+
+static bool is_scope(const struct maker *m, uint32_t field)
+{
+    return field < m->r->n_scope;
+}
+
+/* Elements in the order of (scope, kind, enterprise, id). */
+static uint64_t element_key(const struct maker *m, uint32_t field)
+{
+    const weir_element *e = m->r->fields[field].element;
+    uint64_t space = e->flags & WEIR_ELEMENT_SCOPE ? 2 : e->flags & WEIR_ELEMENT_V9 ? 1 : 0;
+    return (uint64_t)is_scope(m, field) << 60 | space << 56 | (uint64_t)e->pen << 16 | e->id;
+}
+
+static int by_element(const void *a, const void *b, void *maker)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    uint64_t kx = element_key(maker, x), ky = element_key(maker, y);
+    return kx != ky ? (kx < ky ? -1 : 1) : x < y ? -1 : x > y;
+}
+
+static int by_name(const void *a, const void *b, void *maker)
+{
+    const struct maker *m = maker;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    int order = strcasecmp(m->r->fields[x].element->name, m->r->fields[y].element->name);
+    return order ? order : x < y ? -1 : x > y;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool repeats(const struct maker *m, uint32_t field)
+{
+    return m->p->fields[field].next != FLOW_NONE;
+}
+
+/* Fields of one element into chains, a name and an extra column for each. */
+static bool make_groups(struct maker *m)
+{
+    flow_plan *p = m->p;
+    uint32_t n = p->n_fields;
+    for (uint32_t i = 0; i < n; i++) {
+        m->sorted[i] = i;
+        p->fields[i].next = FLOW_NONE;
+    }
+    qsort_r(m->sorted, n, sizeof *m->sorted, by_element, m);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i > 0 && element_key(m, m->sorted[i]) == element_key(m, m->sorted[i - 1]))
+            p->fields[m->sorted[i - 1]].next = m->sorted[i];
+        else
+            m->groups[m->n_groups++] = m->sorted[i];
+    }
+    /* Names: of those that differ only in case (Parquet readers take them for the same) the first one's element keeps
+     * it; what is in no registry has none. */
+    qsort_r(m->groups, m->n_groups, sizeof *m->groups, by_name, m);
+    base_buf text = {0};
+    for (uint32_t i = 0; i < m->n_groups; i++) {
+        uint32_t first = m->groups[i];
+        const weir_element *e = m->r->fields[first].element;
+        bool taken =
+            i > 0 && strcasecmp(e->name, m->r->fields[m->groups[i - 1]].element->name) == 0;
+        struct flow_target *t = &p->targets[p->n_targets];
+        *t = (struct flow_target){.column = FLOW_NONE,
+                                  .pen = e->pen,
+                                  .id = e->id,
+                                  .type = (uint8_t)flow_extra_type(e),
+                                  .list = repeats(m, first),
+                                  .extra = true};
+        size_t at = text.len;
+        if (taken || (e->flags & WEIR_ELEMENT_UNKNOWN))
+            base_buf_printf(&text, "e%u_%u", e->pen, e->id);
+        else
+            base_buf_str(&text, e->name);
+        base_buf_char(&text, 0);
+        /* Names are offsets until the text does not move any more. */
+        for (uint32_t f = first; f != FLOW_NONE; f = p->fields[f].next) {
+            p->fields[f].name = (const char *)(uintptr_t)at;
+            p->fields[f].extra = p->n_targets;
+        }
+        if (t->list) {
+            size_t len = text.len - at - 1;
+            t->name = (const char *)(uintptr_t)text.len;
+            if (base_buf_room(&text, len + sizeof "_list")) /* so that what is copied does not move */
+                base_buf_add(&text, text.data + at, len);
+            base_buf_str(&text, "_list");
+            base_buf_char(&text, 0);
+        } else {
+            t->name = (const char *)(uintptr_t)at;
+        }
+        p->n_targets++;
+    }
+    qsort(m->groups, m->n_groups, sizeof *m->groups, by_place);
+    p->text = text.data;
+    p->octets += text.cap;
+    if (text.failed)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        p->fields[i].name = p->text + (uintptr_t)p->fields[i].name;
+    for (uint32_t i = 0; i < p->n_targets; i++)
+        p->targets[i].name = p->text + (uintptr_t)p->targets[i].name;
+    return true;
+}
+
+static struct flow_op *add_op(struct maker *m, enum flow_op_kind kind, uint32_t field)
+{
+    struct flow_op *op = &m->p->ops[m->p->n_ops++];
+    *op = (struct flow_op){
+        .kind = (uint8_t)kind, .field = field, .other = FLOW_NONE, .target = FLOW_NONE};
+    return op;
+}
+
+/* The target of a column of the table. */
+static uint32_t column_target(struct maker *m, uint32_t column)
+{
+    const struct flow_column *c =
+        &(m->table == FLOW_TABLE_FLOWS ? flow_columns() : flow_option_columns())[column];
+    m->p->targets[m->p->n_targets] =
+        (struct flow_target){.name = c->name, .column = column, .type = c->type, .list = c->list};
+    return m->p->n_targets++;
+}
+
+/* How field -> target can be read over many records: what the type and the length of the field allow. */
+static uint8_t load_of(const struct maker *m, const struct flow_op *op)
+{
+    const weir_field *f = &m->r->fields[op->field];
+    const struct flow_target *t = &m->p->targets[op->target];
+    if (m->r->tmpl->variable || op->how != FLOW_HOW_PLAIN || t->list)
+        return FLOW_LOAD_ROWS;
+    switch (f->element->type) {
+    case WEIR_TYPE_UNSIGNED8:
+    case WEIR_TYPE_UNSIGNED16:
+    case WEIR_TYPE_UNSIGNED32:
+    case WEIR_TYPE_UNSIGNED64:
+        return f->length >= 1 && f->length <= 8 && t->type >= FLOW_TYPE_U8 &&
+                       t->type <= FLOW_TYPE_U64
+                   ? FLOW_LOAD_UINT
+                   : FLOW_LOAD_ROWS;
+    case WEIR_TYPE_IPV4_ADDRESS:
+        return f->length == 4 && t->type == FLOW_TYPE_ADDR ? FLOW_LOAD_KEY : FLOW_LOAD_ROWS;
+    case WEIR_TYPE_IPV6_ADDRESS:
+        return f->length == 16 && t->type == FLOW_TYPE_ADDR ? FLOW_LOAD_KEY : FLOW_LOAD_ROWS;
+    case WEIR_TYPE_MAC_ADDRESS:
+        return f->length == 6 && t->type == FLOW_TYPE_MAC ? FLOW_LOAD_KEY : FLOW_LOAD_ROWS;
+    case WEIR_TYPE_OCTET_ARRAY:
+        return t->type == FLOW_TYPE_OCTETS ? FLOW_LOAD_KEY : FLOW_LOAD_ROWS;
+    default:
+        return FLOW_LOAD_ROWS;
+    }
+}
+
+static void add_value(struct maker *m, uint32_t field, uint32_t target, uint8_t how)
+{
+    struct flow_op *op = add_op(m, FLOW_OP_VALUE, field);
+    op->how = how;
+    op->target = target;
+    op->load = load_of(m, op);
+}
+
+static bool is_element(const weir_element *e, uint16_t id)
+{
+    return e->pen == 0 && e->id == id && !(e->flags & WEIR_ELEMENT_SCOPE);
+}
+
+static bool of_ipv6(const weir_element *e)
+{
+    return e->type == WEIR_TYPE_IPV6_ADDRESS || is_element(e, IE_IPV6_SRC_PREFIX_LENGTH) ||
+           is_element(e, IE_IPV6_DST_PREFIX_LENGTH);
+}
+
+static bool of_ipv4(const weir_element *e)
+{
+    return e->type == WEIR_TYPE_IPV4_ADDRESS || is_element(e, IE_IPV4_SRC_PREFIX_LENGTH) ||
+           is_element(e, IE_IPV4_DST_PREFIX_LENGTH);
+}
+
+/* Find the best source of each column. */
+static void choose(struct maker *m)
+{
+    for (size_t i = 0; i < ARRAY_LEN(m->best); i++)
+        m->best[i][0].field = m->best[i][1].field = FLOW_NONE;
+    for (uint32_t i = 0; i < m->n_groups; i++) {
+        uint32_t field = m->groups[i];
+        const weir_element *e = m->r->fields[field].element;
+        unsigned column;
+        int rank;
+        uint8_t how = FLOW_HOW_PLAIN;
+        if (e->flags & WEIR_ELEMENT_SCOPE) {
+            if (m->table != FLOW_TABLE_OPTIONS || e->id != SCOPE_INTERFACE)
+                continue;
+            column = FLOW_OPTION_if_index;
+            rank = -1;
+        } else {
+            const struct flow_source *s =
+                flow_source_find(m->table, e->flags & WEIR_ELEMENT_V9, e->pen, e->id);
+            if (!s)
+                continue;
+            column = s->column;
+            rank = s->rank;
+            how = s->how;
+        }
+        bool six = of_ipv6(e);
+        if (m->best[column][six].field == FLOW_NONE || rank < m->best[column][six].rank) {
+            m->best[column][six].field = field;
+            m->best[column][six].rank = rank;
+            m->best[column][six].how = how;
+        }
+    }
+    /* Only what is sent for IPv4 and for IPv6 in two fields has two sources. */
+    for (size_t i = 0; i < ARRAY_LEN(m->best); i++) {
+        uint32_t four = m->best[i][0].field, six = m->best[i][1].field;
+        if (four == FLOW_NONE || six == FLOW_NONE || of_ipv4(m->r->fields[four].element))
+            continue;
+        if (m->best[i][0].rank <= m->best[i][1].rank)
+            m->best[i][1].field = FLOW_NONE;
+        else
+            m->best[i][0].field = FLOW_NONE;
+    }
+}
+
+static uint32_t find_field(const struct maker *m, uint16_t id)
+{
+    for (uint32_t i = 0; i < m->n_groups; i++)
+        if (is_element(m->r->fields[m->groups[i]].element, id))
+            return m->groups[i];
+    return FLOW_NONE;
+}
+
+/* The one octet or the number that says so much about a record that other fields depend on it. */
+static void make_context(struct maker *m)
+{
+    flow_plan *p = m->p;
+    p->proto = m->best[FLOW_proto][0].field;
+    p->dst_port = m->best[FLOW_dst_port][0].field;
+    p->ip_version = m->best[FLOW_ip_version][0].field;
+    bool any[2] = {false, false};
+    for (int six = 0; six < 2; six++) {
+        p->addresses[six][0] = m->best[FLOW_src_addr][six].field;
+        p->addresses[six][1] = m->best[FLOW_dst_addr][six].field;
+        any[six] = p->addresses[six][0] != FLOW_NONE || p->addresses[six][1] != FLOW_NONE;
+    }
+    p->family = any[0] == any[1] ? 0 : any[1] ? 6 : 4;
+}
+
+static uint16_t natural_len(uint8_t family)
+{
+    switch ((enum wire_family)family) {
+    case WIRE_FAMILY_NANOSECONDS:
+    case WIRE_FAMILY_MICROSECONDS:
+    case WIRE_FAMILY_MILLISECONDS:
+        return 8;
+    case WIRE_FAMILY_DELTA:
+    case WIRE_FAMILY_UPTIME:
+    case WIRE_FAMILY_SECONDS:
+        return 4;
+    case WIRE_FAMILY_OBSERVATION:
+    case WIRE_N_FAMILIES:
+    default:
+        return 0;
+    }
+}
+
+/* Whether `first` or `last` says all that the field says, so that it needs no column of its own. */
+static bool time_kept(const struct maker *m, int field, uint8_t family)
+{
+    return field >= 0 && family != WIRE_FAMILY_NANOSECONDS &&
+           m->r->fields[field].length == natural_len(family);
+}
+
+static void make_flows(struct maker *m, bool *taken)
+{
+    flow_plan *p = m->p;
+    p->times = wire_time_fields(m->r->tmpl);
+    p->times_kept[0] = time_kept(m, p->times.first, p->times.first_family);
+    p->times_kept[1] = time_kept(m, p->times.last, p->times.last_family);
+    if (p->times_kept[0])
+        taken[p->times.first] = true;
+    if (p->times_kept[1])
+        taken[p->times.last] = true;
+    make_context(m);
+    for (int i = 0; i < FLOW_N_ICMP; i++) {
+        p->icmp[i] = find_field(m, icmp_ids[i]);
+        if (p->icmp[i] != FLOW_NONE)
+            taken[p->icmp[i]] = true;
+    }
+    for (uint16_t id = IE_MPLS_FIRST; id <= IE_MPLS_LAST; id++) {
+        uint32_t field = find_field(m, id);
+        if (field != FLOW_NONE && m->r->fields[field].length == 3 &&
+            m->r->fields[field].element->type == WEIR_TYPE_OCTET_ARRAY) {
+            p->mpls[p->n_mpls++] = field;
+            taken[field] = true;
+        }
+    }
+    (void)add_op(m, FLOW_OP_TIMES, FLOW_NONE);
+    (void)add_op(m, FLOW_OP_ICMP, FLOW_NONE);
+    if (p->n_mpls)
+        (void)add_op(m, FLOW_OP_MPLS, FLOW_NONE);
+}
+
+static void make_ops(struct maker *m, bool *taken)
+{
+    flow_plan *p = m->p;
+    choose(m);
+    if (m->table == FLOW_TABLE_FLOWS)
+        make_flows(m, taken);
+    else
+        (void)add_op(m, FLOW_OP_SCOPE, FLOW_NONE);
+    for (uint32_t c = 0; c < ARRAY_LEN(m->best); c++) {
+        uint32_t four = m->best[c][0].field, six = m->best[c][1].field;
+        if (four == FLOW_NONE && six == FLOW_NONE)
+            continue;
+        uint32_t target = column_target(m, c);
+        if (four != FLOW_NONE)
+            taken[four] = true;
+        if (six != FLOW_NONE)
+            taken[six] = true;
+        if (four != FLOW_NONE && six != FLOW_NONE) {
+            struct flow_op *op = add_op(m, FLOW_OP_EITHER, four);
+            op->other = six;
+            op->target = target;
+        } else {
+            uint32_t field = four != FLOW_NONE ? four : six;
+            add_value(m, field, target, m->best[c][four == FLOW_NONE].how);
+            /* A column holds microseconds: what is finer has its own beside it. */
+            if (m->r->fields[field].element->type == WEIR_TYPE_DATE_TIME_NANOSECONDS)
+                taken[field] = false;
+        }
+    }
+    for (uint32_t i = 0; i < m->n_groups; i++) {
+        uint32_t field = m->groups[i];
+        if (is_element(m->r->fields[field].element, IE_PADDING))
+            continue;
+        if (repeats(m, field) && !is_scope(m, field))
+            (void)(add_op(m, FLOW_OP_REPEAT, field)->target = p->fields[field].extra);
+        else if (!taken[field] && !is_scope(m, field))
+            add_value(m, field, p->fields[field].extra, FLOW_HOW_PLAIN);
+    }
+}
+
+static void make_sampling(struct maker *m)
+{
+    flow_plan *p = m->p;
+    for (uint32_t i = 0; i < p->n_fields; i++) {
+        if (!wire_sampling_field(m->r->fields[i].element))
+            continue;
+        if (p->n_sampling < ARRAY_LEN(p->sampling))
+            p->sampling[p->n_sampling++] = i;
+        else
+            p->sampling_octets = FLOW_SAMPLING_OCTETS + 1;
+        p->sampling_octets += m->r->fields[i].length;
+    }
+}
+
+flow_plan *flow_plan_new(const weir_record *r)
+{
+    uint32_t n = r->n_fields;
+    struct maker *m = calloc(1, sizeof *m);
+    flow_plan *p = calloc(1, sizeof *p);
+    bool *taken = calloc(n + 1, sizeof *taken);
+    bool ok = m && p && taken;
+    if (ok) {
+        *m = (struct maker){.p = p, .r = r};
+        m->table = r->tmpl->options ? FLOW_TABLE_OPTIONS : FLOW_TABLE_FLOWS;
+        m->sorted = malloc((n + 1) * sizeof *m->sorted);
+        m->groups = malloc((n + 1) * sizeof *m->groups);
+        p->tmpl = r->tmpl;
+        p->serial = r->tmpl->serial;
+        p->n_fields = n;
+        p->n_scope = r->n_scope;
+        /* One target an element and one a column; an operation for each, two for an element that repeats, and those of
+         * no single field. */
+        size_t n_targets = (size_t)n + ARRAY_LEN(m->best), n_ops = 2 * (size_t)n + 8;
+        p->fields = calloc(n + 1, sizeof *p->fields);
+        p->targets = calloc(n_targets, sizeof *p->targets);
+        p->ops = calloc(n_ops, sizeof *p->ops);
+        p->octets = sizeof *p + (n + 1) * sizeof *p->fields + n_targets * sizeof *p->targets +
+                    n_ops * sizeof *p->ops;
+        ok = m->sorted && m->groups && p->fields && p->targets && p->ops && make_groups(m);
+    }
+    if (ok) {
+        make_ops(m, taken);
+        make_sampling(m);
+    }
+    free(taken);
+    if (m) {
+        free(m->sorted);
+        free(m->groups);
+    }
+    free(m);
+    if (ok)
+        return p;
+    flow_plan_free(p);
+    return NULL;
+}
+
+void flow_plan_free(flow_plan *p)
+{
+    if (!p)
+        return;
+    free(p->fields);
+    free(p->targets);
+    free(p->ops);
+    free(p->text);
+    free(p);
+}

@@ -1,0 +1,101 @@
+/* plan -- what the fields of a template become, worked out once: which column each one fills, which become extra columns,
+ * which belong together. Found again by the template's address and serial. */
+#ifndef FLOW_PLAN_H
+#define FLOW_PLAN_H
+
+#include "flow/batch.h"
+#include "wire/use.h"
+
+#include <weir/record.h>
+
+#define FLOW_NONE UINT32_MAX
+#define FLOW_NO_ROOM (UINT32_MAX - 1)
+
+/* A column that something goes to. */
+struct flow_target {
+    const char *name;
+    uint32_t
+        column; /* of the batch that the plan is bound to; FLOW_NONE: not asked for yet, FLOW_NO_ROOM */
+    uint32_t pen, id;
+    uint8_t type; /* enum flow_type */
+    bool list;
+    bool extra;
+};
+
+enum flow_op_kind {
+    FLOW_OP_VALUE,  /* one field into one column */
+    FLOW_OP_REPEAT, /* all fields of an element into a list */
+    FLOW_OP_EITHER, /* an IPv4 and an IPv6 field that fill one column */
+    FLOW_OP_TIMES,  /* first and last */
+    FLOW_OP_ICMP,
+    FLOW_OP_MPLS,
+    FLOW_OP_SCOPE
+};
+
+/* How a field of fixed length is read over many records. */
+enum flow_load {
+    FLOW_LOAD_ROWS, /* record by record */
+    FLOW_LOAD_UINT,
+    FLOW_LOAD_KEY
+};
+
+struct flow_op {
+    uint8_t kind;
+    uint8_t how;           /* enum flow_how */
+    uint8_t load;          /* enum flow_load */
+    uint32_t field, other; /* EITHER: the IPv4 and the IPv6 field; else other is not used */
+    uint32_t target;
+};
+
+struct flow_plan_field {
+    const char *name; /* of its element, no other element of the template has it */
+    uint32_t next;    /* next field of the same element, or FLOW_NONE */
+    uint32_t extra;   /* target of its extra column (a list when the element repeats) */
+};
+
+/* Fields that say something about ICMP, in the order of their ids. */
+enum {
+    FLOW_ICMP_BOTH4,
+    FLOW_ICMP_BOTH6,
+    FLOW_ICMP_TYPE4,
+    FLOW_ICMP_CODE4,
+    FLOW_ICMP_TYPE6,
+    FLOW_ICMP_CODE6,
+    FLOW_N_ICMP
+};
+enum { FLOW_N_MPLS = 10, FLOW_SAMPLING_OCTETS = 32 };
+
+typedef struct flow_plan {
+    struct flow_plan *chain;
+    const weir_template *tmpl; /* only compared */
+    uint64_t serial;
+    uint64_t generation; /* of the batch that targets are bound to */
+    const flow_batch *batch;
+    uint32_t n_fields, n_scope, n_ops, n_targets;
+    struct flow_plan_field *fields;
+    struct flow_op *ops;
+    struct flow_target *targets;
+    char *text; /* names */
+    size_t octets;
+    struct wire_time_fields times;
+    bool times_kept[2];                   /* first and last say all that their fields say */
+    uint32_t proto, dst_port, ip_version; /* fields, or FLOW_NONE */
+    uint32_t family;                      /* 4 or 6: of all records; 0: look at each */
+    uint32_t addresses[2][2]; /* [family 6][source, destination]: fields, or FLOW_NONE */
+    uint32_t icmp[FLOW_N_ICMP];
+    uint32_t mpls[FLOW_N_MPLS];
+    uint32_t n_mpls;
+    uint32_t n_sampling; /* fields that weir_record_sampling looks at, the first so many of them: */
+    uint32_t sampling[8];
+    uint32_t
+        sampling_octets; /* of all of them; more than FLOW_SAMPLING_OCTETS: too much to compare */
+} flow_plan;
+
+/* NULL: out of memory. */
+flow_plan *flow_plan_new(const weir_record *r);
+void flow_plan_free(flow_plan *p);
+
+/* How the values of an element stand in an extra column. */
+enum flow_type flow_extra_type(const weir_element *e);
+
+#endif
