@@ -502,6 +502,7 @@ static weir_status check_groups(archive_open *f, bool *good, weir_err *err)
     struct parquet_writer_options o = {.sink = sink,
                                        .user = f,
                                        .codec = PARQUET_ZSTD,
+                                       .level = 1,
                                        .sorted_by = -1,
                                        .created_by = archive_created_by()};
     parquet_writer *w = NULL;

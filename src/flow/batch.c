@@ -67,26 +67,36 @@ static void bit_set(uint64_t *bits, uint32_t i, bool on)
     bits[i / 64] = on ? bits[i / 64] | one : bits[i / 64] & ~one;
 }
 
+/* The bits [from, to) of a word, to - from <= 64 and both within it. */
+static uint64_t word_mask(uint32_t from, uint32_t to)
+{
+    return (to - from == 64 ? UINT64_MAX : (UINT64_C(1) << (to - from)) - 1) << from % 64;
+}
+
+/* Where the word that holds bit `from` ends, or the run of bits does. */
+static uint32_t word_end(uint32_t from, uint32_t to)
+{
+    uint32_t end = (from | 63) + 1;
+    return end < to ? end : to;
+}
+
 /* Bits [from, to) of a bitmap to 0 or 1. */
 static void bits_fill(uint64_t *bits, uint32_t from, uint32_t to, bool on)
 {
-    while (from < to && from % 64)
-        bit_set(bits, from++, on);
-    while (from < to && to % 64)
-        bit_set(bits, --to, on);
-    if (from < to)
-        memset(bits + from / 64, on ? 0xff : 0, (to - from) / 8);
+    for (uint32_t end; from < to; from = end) {
+        end = word_end(from, to);
+        uint64_t mask = word_mask(from, end);
+        bits[from / 64] = on ? bits[from / 64] | mask : bits[from / 64] & ~mask;
+    }
 }
 
 static uint32_t bits_count(const uint64_t *bits, uint32_t from, uint32_t to)
 {
     uint32_t n = 0;
-    while (from < to && from % 64)
-        n += bit(bits, from++);
-    while (from < to && to % 64)
-        n += bit(bits, --to);
-    for (; from < to; from += 64)
-        n += (uint32_t)__builtin_popcountll(bits[from / 64]);
+    for (uint32_t end; from < to; from = end) {
+        end = word_end(from, to);
+        n += (uint32_t)__builtin_popcountll(bits[from / 64] & word_mask(from, end));
+    }
     return n;
 }
 
@@ -542,12 +552,12 @@ uint32_t flow_batch_extra(flow_batch *b, const char *name, enum flow_type type, 
 
 void *flow_batch_values(flow_batch *b, uint32_t column, uint32_t row, uint32_t n)
 {
-    return flow_col_open(b, &b->cols[column], row, n, NULL);
+    return flow_col_append(b, &b->cols[column], row, n);
 }
 
 uint32_t *flow_batch_codes(flow_batch *b, uint32_t column, uint32_t row, uint32_t n)
 {
-    return flow_col_open(b, &b->cols[column], row, n, NULL);
+    return flow_col_append(b, &b->cols[column], row, n);
 }
 
 uint32_t flow_batch_key(flow_batch *b, uint32_t column, const void *key, uint32_t len)
@@ -593,7 +603,7 @@ bool flow_batch_list(flow_batch *b, uint32_t column, uint32_t row, const void *i
 bool flow_batch_set_u64(flow_batch *b, uint32_t column, uint32_t row, uint64_t v)
 {
     struct flow_col *c = &b->cols[column];
-    void *at = flow_col_open(b, c, row, 1, NULL);
+    void *at = flow_col_append(b, c, row, 1);
     if (!at)
         return false;
     memcpy(at, &v, c->width);
@@ -602,7 +612,7 @@ bool flow_batch_set_u64(flow_batch *b, uint32_t column, uint32_t row, uint64_t v
 
 bool flow_batch_set_f64(flow_batch *b, uint32_t column, uint32_t row, double v)
 {
-    void *at = flow_col_open(b, &b->cols[column], row, 1, NULL);
+    void *at = flow_col_append(b, &b->cols[column], row, 1);
     if (!at)
         return false;
     memcpy(at, &v, sizeof v);

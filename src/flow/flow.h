@@ -13,7 +13,8 @@
 enum flow_how {
     FLOW_HOW_PLAIN,
     FLOW_HOW_DSCP, /* six bits, which stand above the two of ECN in the octet */
-    FLOW_HOW_MS    /* milliseconds into a column of microseconds */
+    FLOW_HOW_MS,   /* milliseconds into a column of microseconds */
+    FLOW_HOW_AVC   /* Cisco AVC: what the text is stands before it */
 };
 
 struct flow_source {
@@ -125,6 +126,18 @@ static inline uint32_t flow_keys_find4(const struct flow_keys *k, uint32_t key, 
  * before the end of the column only when valid is NULL. Returns where their values (codes) go, NULL: out of memory. */
 void *flow_col_open(flow_batch *b, struct flow_col *c, uint32_t row, uint32_t n,
                     const uint64_t *valid);
+
+/* The same for n rows that are all there, which mostly follow the column's last one. */
+static inline void *flow_col_append(flow_batch *b, struct flow_col *c, uint32_t row, uint32_t n)
+{
+    size_t at = (size_t)row * c->width, octets = (size_t)n * c->width;
+    if (row != c->n || c->nulls || at + octets > c->data_cap)
+        return flow_col_open(b, c, row, n, NULL);
+    c->n += n;
+    c->n_valid += n;
+    b->octets += octets;
+    return (uint8_t *)c->data + at;
+}
 
 /* The column with this name, an extra one made when new. WEIR_EFORMAT: it has another type, or the name cannot be one;
  * WEIR_ELIMIT: FLOW_MAX_EXTRA; WEIR_ENOMEM. */

@@ -61,13 +61,12 @@ static uint64_t all_odd(const struct flow_run *in)
     return all;
 }
 
-typedef void load_fn(void *restrict out, const struct flow_run *in);
 typedef uint64_t all_fn(const struct flow_run *in);
 
 /* clang-format off */
 static const struct {
     all_fn *all;
-    load_fn *load[4]; /* into 1, 2, 4 and 8 octets */
+    flow_load_fn *load[4]; /* into 1, 2, 4 and 8 octets */
 } kernels[9] = {
     [1] = {all_8, {load_8_8, load_8_16, load_8_32, load_8_64}},
     [2] = {all_16, {load_16_8, load_16_16, load_16_32, load_16_64}},
@@ -80,13 +79,17 @@ static const struct {
 };
 /* clang-format on */
 
-enum flow_loaded flow_load_uint(flow_batch *b, uint32_t column, uint32_t row,
+flow_load_fn *flow_load_uint_fn(uint32_t len, size_t width)
+{
+    return kernels[len].load[__builtin_ctz((unsigned)width)];
+}
+
+enum flow_loaded flow_load_uint(flow_batch *b, struct flow_col *c, uint32_t row,
                                 const struct flow_run *in)
 {
-    struct flow_col *c = &b->cols[column];
     if (in->len > c->width && kernels[in->len].all(in) >> 8 * c->width)
         return FLOW_LOAD_MISFIT;
-    void *out = flow_col_open(b, c, row, in->n, NULL);
+    void *out = flow_col_append(b, c, row, in->n);
     if (!out)
         return FLOW_LOAD_NOMEM;
     kernels[in->len].load[__builtin_ctz(c->width)](out, in);
@@ -120,17 +123,27 @@ static bool load_4(flow_batch *b, struct flow_col *c, uint32_t *restrict codes,
     return true;
 }
 
+/* Longer keys lie apart from their slots: one step of the way to them after the other for all of a chunk. */
 static bool load_16(flow_batch *b, struct flow_col *c, uint32_t *restrict codes,
                     const struct flow_run *in)
 {
+    const struct flow_keys *k = &c->keys;
     for (uint32_t from = 0; from < in->n; from += CHUNK) {
         uint32_t n = in->n - from < CHUNK ? in->n - from : CHUNK;
         uint64_t hashes[CHUNK];
+        uint32_t likely[CHUNK];
         const uint8_t *p = in->at + from * in->stride;
         for (uint32_t i = 0; i < n; i++) {
             hashes[i] = flow_hash16(b, p + i * in->stride);
-            __builtin_prefetch(&c->keys.slots[(uint32_t)hashes[i] & c->keys.mask]);
+            __builtin_prefetch(&k->slots[(uint32_t)hashes[i] & k->mask]);
         }
+        for (uint32_t i = 0; k->mask && i < n; i++) {
+            uint32_t code = k->slots[(uint32_t)hashes[i] & k->mask].code & ~FLOW_SLOT_FOUR;
+            likely[i] = code ? code - 1 : 0;
+            __builtin_prefetch(&k->starts[likely[i]]);
+        }
+        for (uint32_t i = 0; k->n && i < n; i++)
+            __builtin_prefetch(&k->octets[k->starts[likely[i]]]);
         for (uint32_t i = 0; i < n; i++) {
             codes[from + i] = flow_keys_put(b, c, p + i * in->stride, 16, hashes[i]);
             if (codes[from + i] == UINT32_MAX)
@@ -140,11 +153,10 @@ static bool load_16(flow_batch *b, struct flow_col *c, uint32_t *restrict codes,
     return true;
 }
 
-enum flow_loaded flow_load_keys(flow_batch *b, uint32_t column, uint32_t row,
+enum flow_loaded flow_load_keys(flow_batch *b, struct flow_col *c, uint32_t row,
                                 const struct flow_run *in)
 {
-    struct flow_col *c = &b->cols[column];
-    uint32_t *codes = flow_col_open(b, c, row, in->n, NULL);
+    uint32_t *codes = flow_col_append(b, c, row, in->n);
     bool ok = codes;
     if (ok && in->len == 4) {
         ok = load_4(b, c, codes, in);
@@ -163,7 +175,7 @@ enum flow_loaded flow_load_keys(flow_batch *b, uint32_t column, uint32_t row,
 bool flow_fill_u64(flow_batch *b, uint32_t column, uint32_t row, uint32_t n, uint64_t v)
 {
     struct flow_col *c = &b->cols[column];
-    void *out = flow_col_open(b, c, row, n, NULL);
+    void *out = flow_col_append(b, c, row, n);
     if (!out)
         return false;
     switch (c->width) {

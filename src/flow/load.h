@@ -20,10 +20,13 @@ enum flow_loaded {
 };
 
 /* Unsigned integers of 1 to 8 octets, big-endian, to rows from `row` on. */
-enum flow_loaded flow_load_uint(flow_batch *b, uint32_t column, uint32_t row,
+enum flow_loaded flow_load_uint(flow_batch *b, struct flow_col *c, uint32_t row,
                                 const struct flow_run *in);
+/* The loop alone, for values of len octets into a column of at least as many: out holds in->n of them. */
+typedef void flow_load_fn(void *restrict out, const struct flow_run *in);
+flow_load_fn *flow_load_uint_fn(uint32_t len, size_t width);
 /* The octets as keys of a dictionary column. */
-enum flow_loaded flow_load_keys(flow_batch *b, uint32_t column, uint32_t row,
+enum flow_loaded flow_load_keys(flow_batch *b, struct flow_col *c, uint32_t row,
                                 const struct flow_run *in);
 /* The same value to n rows. */
 bool flow_fill_u64(flow_batch *b, uint32_t column, uint32_t row, uint32_t n, uint64_t v);

@@ -41,6 +41,13 @@ struct flow_normaliser {
     base_buf json; /* of one value or row */
     void *items;   /* of one list */
     size_t cap_items;
+    /* Codes of the last exporter and the last source of a rate, which mostly are those of the next packet too. */
+    struct recent {
+        uint8_t key[16];
+        uint32_t len, code;
+        const flow_batch *batch;
+        uint64_t generation;
+    } exporter, source;
 };
 
 /* One record on its way into one row. */
@@ -349,8 +356,9 @@ static void put_value(struct pass *s, const weir_record *r, uint32_t field, uint
 /* A field that its usual column has no use for goes to its extra column; one that repeats is in a list anyway. */
 static void put_spare(struct pass *s, const weir_record *r, uint32_t field, uint32_t row)
 {
-    if (s->p->fields[field].next == FLOW_NONE)
-        put_value(s, r, field, s->p->fields[field].extra, FLOW_HOW_PLAIN, row);
+    uint32_t target = s->p->fields[field].extra;
+    if (!s->p->targets[target].list)
+        put_value(s, r, field, target, FLOW_HOW_PLAIN, row);
 }
 
 static bool room_for_items(struct pass *s, size_t n, size_t width)
@@ -567,6 +575,32 @@ static void put_mpls(struct pass *s, const weir_record *r, uint32_t row)
         put_u64(s, FLOW_mpls_eos, row, bottom);
 }
 
+/* Cisco AVC sends what it found in HTTP under one element: application id 3/80, a sub-application id, then the text. */
+static void put_avc(struct pass *s, const weir_record *r, const struct flow_op *op, uint32_t row)
+{
+    static const uint8_t http[5] = {3, 0, 0, 80, 0x34};
+    enum { URL = 1, HOST = 2, HEAD = 6 };
+    bool done[3] = {false};
+    for (uint32_t f = op->field; f != FLOW_NONE && !s->failed; f = s->p->fields[f].next) {
+        weir_value v;
+        unsigned what = 0;
+        bool text = weir_value_read(r, f, &v) == WEIR_OK && v.kind == WEIR_KIND_TEXT;
+        bool headed = v.len >= HEAD && memcmp(v.data, http, sizeof http) == 0;
+        if (text && headed && (v.data[5] == HOST || (v.data[5] == URL && op->other != FLOW_NONE)))
+            what = v.data[5];
+        else if (text && (v.len == 0 || v.data[0] >= ' '))
+            what = HOST;
+        if (what == 0 || done[what]) {
+            put_spare(s, r, f, row);
+            continue;
+        }
+        uint32_t column = s->p->targets[what == HOST ? op->target : op->other].column;
+        uint32_t from = headed ? HEAD : 0;
+        done[what] = true;
+        s->failed = !flow_batch_set_key(s->b, column, row, v.data + from, v.len - from);
+    }
+}
+
 /* The scope of an options record: {"name":value}, an array where an element repeats. */
 static void put_scope(struct pass *s, const weir_record *r, uint32_t row)
 {
@@ -624,19 +658,42 @@ static void run_op(struct pass *s, const weir_record *r, const struct flow_op *o
     case FLOW_OP_SCOPE:
         put_scope(s, r, row);
         break;
+    case FLOW_OP_AVC:
+        put_avc(s, r, op, row);
+        break;
     }
 }
 
 /* ---- what is the same for all records of a packet ---- */
 
-static bool head(flow_batch *b, const weir_record *r, uint32_t row, uint32_t n)
+/* flow_fill_key with the code of the last call, when the key is the same; len <= 16. */
+static bool fill_recent(flow_batch *b, struct recent *last, uint32_t column, uint32_t row,
+                        uint32_t n, const void *key, uint32_t len)
+{
+    if (last->len != len || last->batch != b || last->generation != b->generation ||
+        memcmp(last->key, key, len) != 0) {
+        uint32_t code = flow_batch_key(b, column, key, len);
+        if (code == UINT32_MAX)
+            return false;
+        last->len = len;
+        last->code = code;
+        last->batch = b;
+        last->generation = b->generation;
+        memcpy(last->key, key, len);
+    }
+    return flow_fill_u64(b, column, row, n, last->code);
+}
+
+static bool head(flow_normaliser *norm, flow_batch *b, const weir_record *r, uint32_t row,
+                 uint32_t n)
 {
     const weir_packet *p = r->packet;
     bool ok = flow_fill_u64(b, FLOW_received, row, n, (uint64_t)us_of(p->received_ns)) &&
               flow_fill_u64(b, FLOW_protocol_version, row, n, p->version);
     if (p->from.family)
         ok = ok &&
-             flow_fill_key(b, FLOW_exporter, row, n, p->from.addr, p->from.family == 4 ? 4 : 16) &&
+             fill_recent(b, &norm->exporter, FLOW_exporter, row, n, p->from.addr,
+                         p->from.family == 4 ? 4 : 16) &&
              flow_fill_u64(b, FLOW_exporter_port, row, n, p->from.port);
     if (p->version != 1) /* whose header has neither */
         ok = ok && flow_fill_u64(b, FLOW_domain, row, n, p->domain) &&
@@ -646,7 +703,8 @@ static bool head(flow_batch *b, const weir_record *r, uint32_t row, uint32_t n)
     return ok;
 }
 
-static bool put_sampling(flow_batch *b, uint32_t row, uint32_t n, const weir_sampling *sampling)
+static bool put_sampling(flow_normaliser *norm, flow_batch *b, uint32_t row, uint32_t n,
+                         const weir_sampling *sampling)
 {
     if (!(sampling->rate > 0) || sampling->origin == WEIR_ORIGIN_UNKNOWN)
         return true;
@@ -654,7 +712,8 @@ static bool put_sampling(flow_batch *b, uint32_t row, uint32_t n, const weir_sam
     uint64_t bits;
     memcpy(&bits, &sampling->rate, sizeof bits);
     return flow_fill_u64(b, FLOW_sampling_rate, row, n, bits) &&
-           flow_fill_key(b, FLOW_sampling_source, row, n, source, (uint32_t)strlen(source));
+           fill_recent(b, &norm->source, FLOW_sampling_source, row, n, source,
+                       (uint32_t)strlen(source));
 }
 
 /* ---- a field at a time over n records ---- */
@@ -689,15 +748,25 @@ static struct flow_run run_of(const struct records *in, uint32_t field)
 static void load_value(struct pass *s, const struct records *in, const struct flow_op *op)
 {
     struct flow_target *t = &s->p->targets[op->target];
+    if (op->fn) {
+        struct flow_run run = run_of(in, op->field);
+        void *out = flow_col_append(s->b, &s->b->cols[op->column], in->row, in->n);
+        if (out)
+            op->fn(out, &run);
+        else
+            s->failed = true;
+        return;
+    }
     if (op->load != FLOW_LOAD_ROWS) {
         uint32_t column = column_of(s, t);
         if (s->failed)
             return;
         if (column != FLOW_NO_ROOM && s->b->cols[column].n <= in->row) {
             struct flow_run run = run_of(in, op->field);
+            struct flow_col *c = &s->b->cols[column];
             enum flow_loaded done = op->load == FLOW_LOAD_UINT
-                                        ? flow_load_uint(s->b, column, in->row, &run)
-                                        : flow_load_keys(s->b, column, in->row, &run);
+                                        ? flow_load_uint(s->b, c, in->row, &run)
+                                        : flow_load_keys(s->b, c, in->row, &run);
             s->failed = done == FLOW_LOAD_NOMEM;
             if (done != FLOW_LOAD_MISFIT)
                 return;
@@ -799,6 +868,8 @@ static void all_icmp(struct pass *s, const struct records *in, const struct flow
     for (uint32_t i = 0; i < in->n && !s->failed; i++) {
         uint8_t proto = protos.at[i * protos.stride];
         bool look = proto == PROTO_ICMP || proto == PROTO_ICMP6;
+        if (!look && n_fields == 0)
+            continue;
         weir_record r = record_at(in, i);
         for (uint32_t k = 0; k < n_fields; k++)
             look |= !is_zero(&r, fields[k]);
@@ -817,6 +888,11 @@ static void all_rates(struct pass *s, const struct records *in)
     } known[N_RATES];
     uint32_t n_known = 0, start = 0;
     weir_sampling before = {0};
+    if (wire_sampling_uniform(in->first)) {
+        before = weir_record_sampling(in->first);
+        s->failed = !put_sampling(s->n, s->b, in->row, in->n, &before);
+        return;
+    }
     for (uint32_t i = 0; i < in->n && !s->failed; i++) {
         weir_record r = record_at(in, i);
         weir_sampling now;
@@ -842,20 +918,16 @@ static void all_rates(struct pass *s, const struct records *in)
                 known[k].sampling = weir_record_sampling(&r);
             }
             now = known[k].sampling;
-            if (p->n_sampling == 0) { /* nothing in a record decides */
-                s->failed = !put_sampling(s->b, in->row, in->n, &now);
-                return;
-            }
         }
         if (i > 0 && (memcmp(&now.rate, &before.rate, sizeof now.rate) != 0 ||
                       now.origin != before.origin)) {
-            s->failed = !put_sampling(s->b, in->row + start, i - start, &before);
+            s->failed = !put_sampling(s->n, s->b, in->row + start, i - start, &before);
             start = i;
         }
         before = now;
     }
     if (in->n > start && !s->failed)
-        s->failed = !put_sampling(s->b, in->row + start, in->n - start, &before);
+        s->failed = !put_sampling(s->n, s->b, in->row + start, in->n - start, &before);
 }
 
 static void all_ops(struct pass *s, const struct records *in)
@@ -876,6 +948,7 @@ static void all_ops(struct pass *s, const struct records *in)
         case FLOW_OP_EITHER:
         case FLOW_OP_MPLS:
         case FLOW_OP_SCOPE:
+        case FLOW_OP_AVC:
             each(s, in, op);
             break;
         }
@@ -896,7 +969,7 @@ static bool begin(struct pass *s, const weir_record *r, uint32_t n_rows, uint32_
     *row = flow_batch_add_rows(s->b, n_rows);
     if (*row == UINT32_MAX)
         return false;
-    s->failed = !head(s->b, r, *row, n_rows);
+    s->failed = !head(n, s->b, r, *row, n_rows);
     return true;
 }
 
@@ -925,7 +998,7 @@ weir_status flow_add_record(flow_normaliser *n, flow_batch *b, const weir_record
     if (!begin(&s, r, 1, &row))
         return lost(&s, 1);
     weir_sampling sampling = weir_record_sampling(r);
-    s.failed = s.failed || !put_sampling(b, row, 1, &sampling);
+    s.failed = s.failed || !put_sampling(n, b, row, 1, &sampling);
     for (uint32_t i = 0; i < s.p->n_ops && !s.failed; i++)
         run_op(&s, r, &s.p->ops[i], row);
     return end(&s, row, 1, FLOW_extra, &n->counters.rows);

@@ -96,7 +96,9 @@ static int by_name(const void *a, const void *b, void *maker)
 {
     const struct maker *m = maker;
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    int order = strcasecmp(m->r->fields[x].element->name, m->r->fields[y].element->name);
+    int order = is_scope(m, x) - is_scope(m, y);
+    if (order == 0)
+        order = strcasecmp(m->r->fields[x].element->name, m->r->fields[y].element->name);
     return order ? order : x < y ? -1 : x > y;
 }
 
@@ -128,14 +130,14 @@ static bool make_groups(struct maker *m)
             m->groups[m->n_groups++] = m->sorted[i];
     }
     /* Names: of those that differ only in case (Parquet readers take them for the same) the first one's element keeps
-     * it; what is in no registry has none. */
+     * it; what is in no registry has none. Scopes make no columns: their names are apart. */
     qsort_r(m->groups, m->n_groups, sizeof *m->groups, by_name, m);
     base_buf text = {0};
     for (uint32_t i = 0; i < m->n_groups; i++) {
         uint32_t first = m->groups[i];
         const weir_element *e = m->r->fields[first].element;
-        bool taken =
-            i > 0 && strcasecmp(e->name, m->r->fields[m->groups[i - 1]].element->name) == 0;
+        bool taken = i > 0 && is_scope(m, m->groups[i - 1]) == is_scope(m, first) &&
+                     strcasecmp(e->name, m->r->fields[m->groups[i - 1]].element->name) == 0;
         struct flow_target *t = &p->targets[p->n_targets];
         *t = (struct flow_target){.column = FLOW_NONE,
                                   .pen = e->pen,
@@ -157,7 +159,8 @@ static bool make_groups(struct maker *m)
         if (t->list) {
             size_t len = text.len - at - 1;
             t->name = (const char *)(uintptr_t)text.len;
-            if (base_buf_room(&text, len + sizeof "_list")) /* so that what is copied does not move */
+            if (base_buf_room(&text,
+                              len + sizeof "_list")) /* so that what is copied does not move */
                 base_buf_add(&text, text.data + at, len);
             base_buf_str(&text, "_list");
             base_buf_char(&text, 0);
@@ -231,6 +234,12 @@ static void add_value(struct maker *m, uint32_t field, uint32_t target, uint8_t 
     op->how = how;
     op->target = target;
     op->load = load_of(m, op);
+    const struct flow_target *t = &m->p->targets[target];
+    size_t width = flow_type_octets((enum flow_type)t->type);
+    if (op->load == FLOW_LOAD_UINT && !t->extra && m->r->fields[field].length <= width) {
+        op->fn = flow_load_uint_fn(m->r->fields[field].length, width);
+        op->column = t->column;
+    }
 }
 
 static bool is_element(const weir_element *e, uint16_t id)
@@ -394,6 +403,11 @@ static void make_ops(struct maker *m, bool *taken)
             struct flow_op *op = add_op(m, FLOW_OP_EITHER, four);
             op->other = six;
             op->target = target;
+        } else if (four != FLOW_NONE && m->best[c][0].how == FLOW_HOW_AVC) {
+            struct flow_op *op = add_op(m, FLOW_OP_AVC, four);
+            op->target = target;
+            if (m->best[FLOW_http_url][0].field == FLOW_NONE)
+                op->other = column_target(m, FLOW_http_url);
         } else {
             uint32_t field = four != FLOW_NONE ? four : six;
             add_value(m, field, target, m->best[c][four == FLOW_NONE].how);

@@ -4,6 +4,7 @@
 #define FLOW_PLAN_H
 
 #include "flow/batch.h"
+#include "flow/load.h"
 #include "wire/use.h"
 
 #include <weir/record.h>
@@ -29,7 +30,8 @@ enum flow_op_kind {
     FLOW_OP_TIMES,  /* first and last */
     FLOW_OP_ICMP,
     FLOW_OP_MPLS,
-    FLOW_OP_SCOPE
+    FLOW_OP_SCOPE,
+    FLOW_OP_AVC /* text that says itself whether it is http_host or http_url */
 };
 
 /* How a field of fixed length is read over many records. */
@@ -43,8 +45,12 @@ struct flow_op {
     uint8_t kind;
     uint8_t how;           /* enum flow_how */
     uint8_t load;          /* enum flow_load */
-    uint32_t field, other; /* EITHER: the IPv4 and the IPv6 field; else other is not used */
+    uint32_t field;
+    uint32_t other; /* EITHER: the IPv6 field, field is that of IPv4; AVC: the target of http_url, or FLOW_NONE */
     uint32_t target;
+    flow_load_fn *
+        fn; /* the loop that does it all, for an integer that fits into a column of the table; else NULL */
+    uint32_t column; /* then that column */
 };
 
 struct flow_plan_field {

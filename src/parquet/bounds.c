@@ -1,5 +1,7 @@
 #include "parquet/bounds.h"
 
+#include "parquet/minmax.h"
+
 #include <math.h>
 
 static void set(struct bounds *b, const void *min, const void *max, uint8_t len)
@@ -11,24 +13,13 @@ static void set(struct bounds *b, const void *min, const void *max, uint8_t len)
     b->min.exact = b->max.exact = true;
 }
 
-/* Two of each, so that one comparison need not wait for the other. Signed values are compared as unsigned ones with
- * the sign bit flipped. */
-#define LEAST_AND_GREATEST(values, n, flip, min, max)                                              \
-    do {                                                                                           \
-        for (size_t i_ = 0; i_ < (n); i_++) {                                                      \
-            __auto_type v_ = (values)[i_] ^ (flip);                                                \
-            (min) = v_ < (min) ? v_ : (min);                                                       \
-            (max) = v_ > (max) ? v_ : (max);                                                       \
-        }                                                                                          \
-    } while (0)
-
 void bounds_of_u32(struct bounds *b, const uint32_t *values, size_t n, bool is_unsigned)
 {
-    uint32_t min = UINT32_MAX, max = 0, flip = is_unsigned ? 0 : UINT32_C(1) << 31;
+    uint32_t min, max, flip = is_unsigned ? 0 : UINT32_C(1) << 31;
     b->known = false;
     if (!n)
         return;
-    LEAST_AND_GREATEST(values, n, flip, min, max);
+    minmax_best()->u32(values, n, flip, &min, &max);
     min ^= flip;
     max ^= flip;
     set(b, &min, &max, sizeof min);
@@ -36,11 +27,11 @@ void bounds_of_u32(struct bounds *b, const uint32_t *values, size_t n, bool is_u
 
 void bounds_of_u64(struct bounds *b, const uint64_t *values, size_t n, bool is_unsigned)
 {
-    uint64_t min = UINT64_MAX, max = 0, flip = is_unsigned ? 0 : UINT64_C(1) << 63;
+    uint64_t min, max, flip = is_unsigned ? 0 : UINT64_C(1) << 63;
     b->known = false;
     if (!n)
         return;
-    LEAST_AND_GREATEST(values, n, flip, min, max);
+    minmax_best()->u64(values, n, flip, &min, &max);
     min ^= flip;
     max ^= flip;
     set(b, &min, &max, sizeof min);

@@ -19,6 +19,7 @@ _Static_assert(__BYTE_ORDER == __LITTLE_ENDIAN, "values and bitmaps go into the 
 /* A span of integers up to this is counted in a table instead of hashed. */
 #define SMALL_RANGE 65536
 #define MAX_RANGE (1 << 20)
+#define MAX_MARKS 1024
 
 enum kind { BOOLS, INTS32, INTS64, OCTETS };
 
@@ -35,9 +36,9 @@ struct values {
 
 void chunk_encoder_done(struct chunk_encoder *e)
 {
-    base_buf *bufs[] = {&e->out,         &e->blooms,       &e->slots,         &e->codes,
-                        &e->marks,       &e->keys,         &e->best.plain,    &e->best.packed,
-                        &e->trial.plain, &e->trial.packed, &e->entries.plain, &e->entries.packed};
+    base_buf *bufs[] = {&e->out,           &e->blooms,        &e->slots,       &e->codes,
+                        &e->best.plain,    &e->best.packed,   &e->trial.plain, &e->trial.packed,
+                        &e->entries.plain, &e->entries.packed};
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         base_buf_done(bufs[i]);
     free(e->pages);
@@ -267,9 +268,14 @@ static uint64_t plain_octets(const struct values *v, size_t i, size_t n)
         return n * slot_size(v->kind);
     if (v->leaf->column.type == PARQUET_FIXED)
         return (uint64_t)n * v->leaf->column.type_length;
-    for (size_t k = i; k < i + n; k++)
-        octets += 4 + (uint64_t)(v->codes ? v->data->dict[v->codes[k]].len
-                                          : ((const struct parquet_bytes *)v->slots)[k].len);
+    const struct parquet_bytes *slots = v->slots;
+    const struct parquet_data *d = v->data;
+    for (size_t k = i; k < i + n; k++) {
+        if (!v->codes)
+            octets += 4 + (uint64_t)slots[k].len;
+        else if (v->codes[k] < d->n_dict) /* else refused later */
+            octets += 4 + (uint64_t)d->dict[v->codes[k]].len;
+    }
     return octets;
 }
 
@@ -320,14 +326,27 @@ static weir_status page_end(struct chunk_encoder *e, const struct values *v, boo
     return WEIR_OK;
 }
 
+/* Octets that a value takes at most as PLAIN. */
+static size_t largest_value(const struct values *v)
+{
+    if (v->kind != OCTETS)
+        return slot_size(v->kind);
+    if (v->leaf->column.type == PARQUET_FIXED)
+        return v->leaf->column.type_length;
+    const struct parquet_bytes *all = v->codes ? v->data->dict : v->slots;
+    size_t n = v->codes ? v->data->n_dict : v->n, most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = all[i].len > most ? all[i].len : most;
+    return most + 4;
+}
+
 /* Divide the rows into pages. */
 static weir_status divide(struct chunk_encoder *e, const struct values *v, size_t *n_pages,
                           weir_err *err)
 {
     size_t row = 0, value = 0, n = 0;
-    /* Values of a few octets cannot make a page large. */
-    bool flat_small = v->kind != OCTETS && !v->data->starts;
-    bool measured = !flat_small && plain_octets(v, 0, v->n) > CHUNK_PAGE_OCTETS;
+    bool measured = v->data->starts ? plain_octets(v, 0, v->n) > CHUNK_PAGE_OCTETS
+                                    : e->page_rows > CHUNK_PAGE_OCTETS / largest_value(v);
     for (;;) {
         if (n == e->cap_pages) {
             size_t cap = e->cap_pages ? e->cap_pages * 2 : 64;
@@ -613,10 +632,14 @@ static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
     size_t table = v->n / 2 < SMALL_RANGE ? SMALL_RANGE
                    : v->n / 2 < MAX_RANGE ? v->n / 2
                                           : MAX_RANGE;
-    weir_status status;
-    if (range < table && (range < 4096 || range < 64 * (uint64_t)v->n)) {
-        status = dict_range(&e->dict, v->slots, is64, v->n, min, (uint32_t)range, err);
-    } else {
+    weir_status status = WEIR_ELIMIT;
+    /* Times in microseconds may all be whole milliseconds. */
+    uint64_t step =
+        range >= table && range != UINT64_MAX ? dict_step(v->slots, is64, v->n, min) : 1;
+    uint64_t span = range / step;
+    if (span < table && (span < 4096 || span < 64 * (uint64_t)v->n))
+        status = dict_range(&e->dict, v->slots, is64, v->n, min, step, (uint32_t)span, err);
+    if (status == WEIR_ELIMIT) {
         /* Compressed, entries take about half the bits of their range, and codes may as well. */
         uint64_t rival = plain_bits < delta_bits ? plain_bits : delta_bits;
         status =
@@ -732,68 +755,41 @@ static weir_status choose(struct chunk_encoder *e, struct values *v, const struc
 
 /* ---- bounds ---- */
 
-/* The first sixteen octets of a dictionary's entry as a number that sorts as they do. */
-struct key {
-    uint64_t high, low;
-};
-
-static uint64_t key_part(struct parquet_bytes b, uint32_t from)
+/* Smallest and largest octets among some codes: by the keys of their entries, and where those are the same, by the
+ * octets. Of few entries each is looked at once. */
+static void bounds_of_codes(const struct dict *d, const uint32_t *codes, size_t n, bool text,
+                            struct bounds *b)
 {
-    uint8_t part[8] = {0};
-    if (b.len > from)
-        memcpy(part, b.data + from, b.len - from < 8 ? b.len - from : 8);
-    uint64_t v;
-    memcpy(&v, part, 8);
-    return be64toh(v);
-}
-
-static int compare_entries(const struct dict *d, const struct key *keys, uint32_t a, uint32_t b)
-{
-    if (keys[a].high != keys[b].high)
-        return keys[a].high < keys[b].high ? -1 : 1;
-    if (keys[a].low != keys[b].low)
-        return keys[a].low < keys[b].low ? -1 : 1;
-    return bounds_compare_bytes(d->bytes[a], d->bytes[b]);
-}
-
-/* Smallest and largest octets of each page by the dictionary: each entry is looked at once a page. */
-static weir_status bounds_by_dict(struct chunk_encoder *e, const struct values *v, size_t n_pages,
-                                  bool text, weir_err *err)
-{
-    const struct dict *d = &e->dict;
-    base_buf_reset(&e->keys);
-    base_buf_reset(&e->marks);
-    struct key *keys = (void *)base_buf_room(&e->keys, d->n * sizeof *keys);
-    uint8_t *marks = (uint8_t *)base_buf_room(&e->marks, d->n);
-    if (!keys || !marks)
-        return no_memory(v->leaf, err);
-    for (uint32_t i = 0; i < d->n; i++)
-        keys[i] = (struct key){key_part(d->bytes[i], 0), key_part(d->bytes[i], 8)};
-    uint8_t mark = UINT8_MAX;
-    for (size_t p = 0; p < n_pages; p++) {
-        size_t from = e->pages[p].value, end = e->pages[p + 1].value;
-        if (from == end)
-            continue;
-        if (mark == UINT8_MAX) {
-            memset(marks, 0, d->n);
-            mark = 0;
-        }
-        mark++;
-        uint32_t min = v->codes[from], max = min;
-        marks[min] = mark;
-        for (size_t i = from + 1; i < end; i++) {
-            uint32_t code = v->codes[i];
-            if (marks[code] == mark)
-                continue;
-            marks[code] = mark;
-            if (compare_entries(d, keys, code, min) < 0)
-                min = code;
-            else if (compare_entries(d, keys, code, max) > 0)
-                max = code;
-        }
-        bounds_of_bytes(&e->pages[p].bounds, d->bytes[min], d->bytes[max], text);
+    if (!n)
+        return;
+    uint8_t marks[MAX_MARKS] = {0};
+    uint32_t entries[MAX_MARKS] = {codes[0]};
+    if (d->n <= MAX_MARKS && d->n <= n / 4) {
+        for (size_t i = 0; i < n; i++)
+            marks[codes[i]] = 1;
+        n = 0;
+        for (uint32_t i = 0; i < d->n; i++)
+            if (marks[i])
+                entries[n++] = i;
+        codes = entries;
     }
-    return WEIR_OK;
+    uint32_t min = codes[0], max = codes[0];
+    uint64_t min_key = d->keys[min], max_key = min_key;
+    for (size_t i = 1; i < n; i++) {
+        uint32_t code = codes[i];
+        uint64_t key = d->keys[code];
+        if (key <= min_key && code != min &&
+            (key < min_key || bounds_compare_bytes(d->bytes[code], d->bytes[min]) < 0)) {
+            min = code;
+            min_key = key;
+        }
+        if (key >= max_key && code != max &&
+            (key > max_key || bounds_compare_bytes(d->bytes[code], d->bytes[max]) > 0)) {
+            max = code;
+            max_key = key;
+        }
+    }
+    bounds_of_bytes(b, d->bytes[min], d->bytes[max], text);
 }
 
 static void bounds_of_slots(const struct parquet_bytes *v, size_t n, bool text, struct bounds *b)
@@ -839,17 +835,15 @@ static void page_bounds(const struct values *v, struct chunk_page *page)
 }
 
 /* Bounds of the pages and of all; nothing where the column has no order. */
-static weir_status find_bounds(struct chunk_encoder *e, const struct values *v, size_t n_pages,
-                               struct bounds *all, weir_err *err)
+static void find_bounds(struct chunk_encoder *e, const struct values *v, size_t n_pages,
+                        struct bounds *all)
 {
     const struct parquet_column *c = &v->leaf->column;
     bool text = c->logical == PARQUET_L_STRING || c->logical == PARQUET_L_JSON ||
                 c->logical == PARQUET_L_ENUM;
     all->known = false;
     if (!v->leaf->ordered || !v->n || (c->type == PARQUET_FIXED && c->type_length > BOUNDS_OCTETS))
-        return WEIR_OK;
-    if (v->kind == OCTETS && v->codes)
-        WEIR_TRY(bounds_by_dict(e, v, n_pages, text, err));
+        return;
     bool lost = false;
     for (size_t i = 0; i < n_pages; i++) {
         struct chunk_page *page = &e->pages[i];
@@ -857,14 +851,16 @@ static weir_status find_bounds(struct chunk_encoder *e, const struct values *v, 
             continue;
         if (v->kind != OCTETS)
             page_bounds(v, page);
-        else if (!v->codes)
+        else if (v->codes)
+            bounds_of_codes(&e->dict, v->codes + page[0].value, page[1].value - page[0].value, text,
+                            &page->bounds);
+        else
             bounds_of_slots((const struct parquet_bytes *)v->slots + page[0].value,
                             page[1].value - page[0].value, text, &page->bounds);
         lost = lost || (!page->bounds.known && v->kind == OCTETS);
         bounds_join(c, all, &page->bounds);
     }
     all->known = all->known && !lost;
-    return WEIR_OK;
 }
 
 /* ---- index ---- */
@@ -1100,10 +1096,10 @@ weir_status chunk_encode(struct chunk_encoder *e, const struct meta_leaf *leaf,
     tried = typical_page(e->pages, n_pages);
     /* The range of integers helps to choose; bounds of octets are found through the dictionary. */
     if (v.kind != OCTETS)
-        WEIR_TRY(find_bounds(e, &v, n_pages, all, err));
+        find_bounds(e, &v, n_pages, all);
     WEIR_TRY(choose(e, &v, all, &e->pages[tried], &choice, err));
     if (v.kind == OCTETS)
-        WEIR_TRY(find_bounds(e, &v, n_pages, all, err));
+        find_bounds(e, &v, n_pages, all);
     WEIR_TRY(put_pages(e, &v, n_pages, tried, &choice, meta, err));
     describe(e, &v, n_pages, &choice, all, meta);
     WEIR_TRY(put_index(e, &v, n_pages, index, meta, err));

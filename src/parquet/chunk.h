@@ -51,7 +51,6 @@ struct chunk_encoder {
     uint32_t *levels;
     size_t cap_levels;
     base_buf slots, codes; /* gathered values */
-    base_buf marks, keys;  /* of dictionary entries, for bounds */
     struct chunk_body best, trial, entries;
 };
 

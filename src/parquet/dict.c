@@ -10,6 +10,7 @@
 #define BATCH 64          /* values whose slots are fetched together */
 #define FIRST_SLOTS 1024
 #define MIN_ORDERED 16 /* entries from which their order matters */
+#define KEY_OCTETS 16  /* of a string that its key may tell */
 
 struct dict_order {
     uint64_t key; /* of the value: sorts as it does, as far as it goes */
@@ -25,6 +26,7 @@ void dict_done(struct dict *d)
 {
     free(d->ints);
     free(d->bytes);
+    free(d->keys);
     free(d->code_room);
     free(d->counts);
     free(d->order);
@@ -60,6 +62,27 @@ static bool room(void *array, size_t *cap, size_t n, size_t size)
 }
 
 #define ROOM(d, field, cap, n) room(&(d)->field, &(d)->cap, n, sizeof *(d)->field)
+
+static uint64_t int_at(const void *values, bool is64, size_t i)
+{
+    return is64 ? ((const uint64_t *)values)[i] : ((const uint32_t *)values)[i];
+}
+
+/* Codes counted. Neighbours often are the same, and each addition to one counter waits for the one before: few counters
+ * are held four times. */
+static void count_codes(uint32_t *counts, uint32_t n_counts, const uint32_t *codes, size_t n)
+{
+    uint32_t four[4][256] = {{0}};
+    size_t i = 0;
+    memset(counts, 0, n_counts * sizeof *counts);
+    for (; n_counts <= 256 && n - i >= 4; i += 4)
+        for (size_t k = 0; k < 4; k++)
+            four[k][codes[i + k]]++;
+    for (; i < n; i++)
+        counts[codes[i]]++;
+    for (uint32_t k = 0; n_counts <= 256 && k < n_counts; k++)
+        counts[k] += four[0][k] + four[1][k] + four[2][k] + four[3][k];
+}
 
 /* ---- order ---- */
 
@@ -104,30 +127,54 @@ static bool sort(struct dict *d, size_t n)
     return true;
 }
 
-/* Keys of strings: as many first octets as fit, each in as few bits as the set of octets that occur allows. Text of
- * addresses has 4 bits an octet, so 16 of them. */
+/* Strings lie anywhere: ask for those that come soon. */
+static inline void fetch_ahead(const struct dict_order *order, size_t i, size_t n,
+                               const struct parquet_bytes *bytes)
+{
+    if (n - i > 24)
+        __builtin_prefetch(bytes[order[i + 24].entry].data);
+}
+
+/* How octets stand in keys: those that a sample of the strings has get odd ranks, any others between two of them the
+ * even rank there, behind which a key tells nothing more. The end of a string is rank 0. */
+struct alphabet {
+    uint16_t rank[256];
+    unsigned bits;
+};
+
+static void learn(struct alphabet *a, const struct dict_order *order, size_t n,
+                  const struct parquet_bytes *bytes)
+{
+    uint16_t rank = 2; /* of octets below all of the sample */
+    *a = (struct alphabet){0};
+    for (size_t i = 0; i < n; i += n / 256 + 1) {
+        struct parquet_bytes b = bytes[order[i].entry];
+        for (uint32_t k = 0; k < b.len && k < KEY_OCTETS; k++)
+            a->rank[b.data[k]] = 1;
+    }
+    for (unsigned i = 0; i < 256; i++) {
+        bool known = a->rank[i];
+        a->rank[i] = known ? rank + 1 : rank;
+        rank = known ? rank + 2 : rank;
+    }
+    while (rank >> a->bits)
+        a->bits++;
+}
+
+/* Keys of strings: as many first octets as fit, in as few bits each as the alphabet allows; 12 of an IPv4 address. */
 static void text_keys(struct dict_order *order, size_t n, const struct parquet_bytes *bytes)
 {
-    uint8_t rank[256] = {0};
-    unsigned n_ranks = 0, bits = 0;
+    struct alphabet a;
+    learn(&a, order, n, bytes);
     for (size_t i = 0; i < n; i++) {
         struct parquet_bytes b = bytes[order[i].entry];
-        for (uint32_t k = 0; k < b.len && k < 16; k++)
-            rank[b.data[k]] = 1;
-    }
-    for (unsigned i = 0; i < 256; i++)
-        if (rank[i])
-            rank[i] =
-                (uint8_t)(++n_ranks); /* 0 is the end; 256 ranks wrap, which costs only order */
-    while (n_ranks >> bits)
-        bits++;
-    for (size_t i = 0; bits && i < n; i++) {
-        struct parquet_bytes b = bytes[order[i].entry];
         uint64_t key = 0;
-        unsigned left = 64;
-        for (uint32_t k = 0; k < b.len && left >= bits; k++) {
-            left -= bits;
-            key |= (uint64_t)rank[b.data[k]] << left;
+        unsigned left = 64, rank = 1;
+        fetch_ahead(order, i, n, bytes);
+        for (uint32_t k = 0; k < b.len && rank & 1 && left >= a.bits; k++) {
+            rank = a.rank[b.data[k]];
+            left -= a.bits;
+            key |= (uint64_t)rank << left;
         }
         order[i].key = key;
     }
@@ -146,14 +193,17 @@ static bool order_entries(struct dict *d, bool text, const void *entries, size_t
         if (d->counts[i])
             d->order[used++] = (struct dict_order){text ? 0 : ((const uint64_t *)entries)[i],
                                                    (uint32_t)i, d->counts[i]};
-    if (used >= MIN_ORDERED) {
-        if (text)
-            text_keys(d->order, used, entries);
-        if (!sort(d, used))
-            return false;
-    }
-    for (size_t i = 0; i < used; i++)
+    if (text)
+        text_keys(d->order, used, entries);
+    if (used >= MIN_ORDERED && !sort(d, used))
+        return false;
+    if (text && !ROOM(d, keys, cap_keys, used))
+        return false;
+    for (size_t i = 0; i < used; i++) {
         d->counts[d->order[i].entry] = (uint32_t)i;
+        if (text)
+            d->keys[i] = d->order[i].key;
+    }
     d->n = (uint32_t)used;
     return true;
 }
@@ -163,13 +213,11 @@ static bool reorder(struct dict *d, bool text, uint32_t *codes, size_t n)
 {
     size_t size = text ? sizeof *d->bytes : sizeof *d->ints;
     void *entries = text ? (void *)d->bytes : d->ints;
-    if (d->n < MIN_ORDERED)
+    if (d->n < MIN_ORDERED && !text)
         return true;
     if (!ROOM(d, counts, cap_counts, d->n))
         return false;
-    memset(d->counts, 0, d->n * sizeof *d->counts);
-    for (size_t i = 0; i < n; i++)
-        d->counts[codes[i]]++;
+    count_codes(d->counts, d->n, codes, n);
     if (!order_entries(d, text, entries, d->n))
         return false;
     void *copy = malloc(d->n * size);
@@ -190,52 +238,98 @@ static bool reorder(struct dict *d, bool text, uint32_t *codes, size_t n)
 
 /* ---- dictionaries ---- */
 
-static uint64_t int_at(const void *values, bool is64, size_t i)
+uint64_t dict_step(const void *values, bool is64, size_t n, uint64_t min)
 {
-    return is64 ? ((const uint64_t *)values)[i] : ((const uint32_t *)values)[i];
+    uint64_t step = 0;
+    for (size_t i = 0; i < n && step != 1; i += n / 256 + 1) {
+        uint64_t diff = int_at(values, is64, i) - min;
+        if (!is64)
+            diff = (uint32_t)diff;
+        while (diff) { /* greatest common divisor */
+            uint64_t rest = step % diff;
+            step = diff;
+            diff = rest;
+        }
+    }
+    return step ? step : 1;
+}
+
+/* How to divide by step without dividing: a multiple of its odd part times the inverse of that, modulo 2^64, is the
+ * quotient; of anything else it is larger than any quotient can be once the power of two is rotated out. */
+struct divider {
+    uint64_t min, inverse;
+    unsigned shift;
+};
+
+static struct divider divider_of(uint64_t min, uint64_t step)
+{
+    struct divider d = {.min = min, .inverse = 1, .shift = (unsigned)__builtin_ctzll(step)};
+    uint64_t odd = step >> d.shift;
+    for (int i = 0; i < 6; i++) /* Newton: each round doubles the right bits, from 2 */
+        d.inverse *= 2 - odd * d.inverse;
+    return d;
+}
+
+static inline uint64_t divide(struct divider d, const void *values, bool is64, size_t i)
+{
+    uint64_t diff = is64 ? ((const uint64_t *)values)[i] - d.min
+                         : ((const uint32_t *)values)[i] - (uint32_t)d.min;
+    uint64_t q = diff * d.inverse;
+    return q >> d.shift | q << (-d.shift & 63);
+}
+
+/* counts[k] of each min + k * step; false: a value is not of them. */
+static inline __attribute__((always_inline)) bool count_range(uint32_t *counts, uint32_t range,
+                                                              struct divider by, const void *values,
+                                                              bool is64, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at = divide(by, values, is64, i);
+        if (at > range)
+            return false;
+        counts[at]++;
+    }
+    return true;
 }
 
 weir_status dict_range(struct dict *d, const void *values, bool is64, size_t n, uint64_t min,
-                       uint32_t range, weir_err *err)
+                       uint64_t step, uint32_t range, weir_err *err)
 {
     size_t span = (size_t)range + 1;
+    struct divider by = divider_of(min, step);
     if (!ROOM(d, counts, cap_counts, span) || !ROOM(d, code_room, cap_codes, n))
         return no_memory(err);
-    uint32_t *counts = d->counts, *codes = d->code_room, low = (uint32_t)min;
+    uint32_t *counts = d->counts, *codes = d->code_room, used = 0;
     memset(counts, 0, span * sizeof *counts);
-    /* min .. min + range may cross 0 when the values are signed: the difference modulo 2^32 is right all the same. */
-    if (is64) {
-        const uint64_t *v = values;
-        for (size_t i = 0; i < n; i++)
-            counts[(uint32_t)(v[i] - min)] = 1;
-    } else {
-        const uint32_t *v = values;
-        for (size_t i = 0; i < n; i++)
-            counts[v[i] - low] = 1;
-    }
-    uint32_t used = 0;
+    /* Signed values may cross 0: their differences modulo 2^32 or 2^64 are right all the same. */
+    if (!(is64 ? count_range(counts, range, by, values, true, n)
+               : count_range(counts, range, by, values, false, n)))
+        return WEIR_ELIMIT;
     for (size_t i = 0; i < span; i++)
-        used += counts[i];
-    if (!ROOM(d, ints, cap_ints, used))
+        used += counts[i] != 0;
+    if (!ROOM(d, ints, cap_ints, used) || !ROOM(d, order, cap_order, used))
         return no_memory(err);
-    d->n = 0;
-    for (size_t i = 0; i < span; i++) {
-        if (!counts[i])
-            continue;
-        counts[i] = d->n;
-        d->ints[d->n++] = is64 ? min + i : (uint32_t)(low + i);
+    used = 0;
+    for (size_t i = 0; i < span; i++)
+        if (counts[i])
+            d->order[used++] = (struct dict_order){i, (uint32_t)i, counts[i]};
+    if (used >= MIN_ORDERED && !sort(d, used))
+        return no_memory(err);
+    for (uint32_t i = 0; i < used; i++) {
+        uint32_t at = d->order[i].entry;
+        uint64_t v = min + at * step;
+        d->ints[i] = is64 ? v : (uint32_t)v;
+        counts[at] = i;
     }
-    if (is64) {
-        const uint64_t *v = values;
+    if (is64)
         for (size_t i = 0; i < n; i++)
-            codes[i] = counts[(uint32_t)(v[i] - min)];
-    } else {
-        const uint32_t *v = values;
+            codes[i] = counts[divide(by, values, true, i)];
+    else
         for (size_t i = 0; i < n; i++)
-            codes[i] = counts[v[i] - low];
-    }
+            codes[i] = counts[divide(by, values, false, i)];
+    d->n = used;
     d->codes = codes;
-    return reorder(d, false, codes, n) ? WEIR_OK : no_memory(err);
+    return WEIR_OK;
 }
 
 static uint64_t mix(uint64_t v, uint64_t seed)
@@ -396,14 +490,13 @@ weir_status dict_codes(struct dict *d, const uint32_t *codes, size_t n,
     if (!ROOM(d, counts, cap_counts, n_dict))
         return no_memory(err);
     uint32_t *counts = d->counts;
-    if (n_dict)
-        memset(counts, 0, n_dict * sizeof *counts);
-    for (size_t i = 0; i < n; i++) {
-        if (codes[i] >= n_dict)
-            return weir_err_set(err, WEIR_EINVAL, 0,
-                                "parquet writer: code %u of a dictionary of %u", codes[i], n_dict);
-        counts[codes[i]]++;
-    }
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = codes[i] > most ? codes[i] : most;
+    if (most >= n_dict)
+        return weir_err_set(err, WEIR_EINVAL, 0, "parquet writer: code %u of a dictionary of %u",
+                            most, n_dict);
+    count_codes(counts, n_dict, codes, n);
     if (!ROOM(d, bytes, cap_bytes, n_dict))
         return no_memory(err);
     for (uint32_t i = 0; i < n_dict; i++) {

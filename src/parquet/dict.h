@@ -20,12 +20,13 @@ struct dict {
     uint32_t n;
     uint64_t *ints;              /* of dict_ints, dict_range: 32-bit values zero-extended */
     struct parquet_bytes *bytes; /* of dict_bytes, dict_codes; point to the caller's octets */
+    uint64_t *keys; /* of bytes: never falling where the octets rise, but some share one */
     const uint32_t *codes;
     uint64_t octets;       /* of the entries of bytes, without lengths */
     uint64_t value_octets; /* ... times how often each occurs; dict_codes and dict_bytes */
 
     /* Room, in elements. */
-    size_t cap_ints, cap_bytes, cap_codes, cap_counts, cap_order, cap_sorted;
+    size_t cap_ints, cap_bytes, cap_codes, cap_counts, cap_order, cap_sorted, cap_keys;
     uint32_t *code_room, *counts;
     struct dict_order *order, *sorted;
     struct dict_slots slots, spare; /* a table grows from the one into the other */
@@ -38,9 +39,12 @@ void dict_done(struct dict *d);
  * and so do neighbours that are alike: of a million flows' addresses 2.9 octets a row, 3.3 by first appearance. Of few
  * entries the order is anything. It depends on nothing but the input. */
 
-/* Of integers (32 bits each, or 64) that lie in min .. min + range, range < 2^32. */
+/* Of integers (32 bits each, or 64) that are all min + k * step, k <= range < 2^32. WEIR_ELIMIT, without a message: one
+ * of them is not. */
 weir_status dict_range(struct dict *d, const void *values, bool is64, size_t n, uint64_t min,
-                       uint32_t range, weir_err *err);
+                       uint64_t step, uint32_t range, weir_err *err);
+/* The largest step that some of the values allow, at least 1. */
+uint64_t dict_step(const void *values, bool is64, size_t n, uint64_t min);
 
 /* Of any integers. WEIR_ELIMIT, without a message: given up, because entries
  * come to cost more than max_bits at entry_bits each and n codes, or nearly each value is new. */

@@ -250,7 +250,7 @@ static const char *const end_reasons[] = {
 };
 /* clang-format on */
 
-const char *query_proto_name(unsigned proto)
+const char *query_proto_short(unsigned proto)
 {
     return proto < ARRAY_LEN(protos) && !(protos[proto][0] >= '0' && protos[proto][0] <= '9' &&
                                           protos[proto][1] != 'P' && protos[proto][1] != 'h')
@@ -928,7 +928,7 @@ static char *cell_value(struct query_writer *w, const struct query_cell *c, size
     case QUERY_CELL_PROTO:
     case QUERY_CELL_PROTO_NAME: {
         const char *name =
-            w->plain && c->op == QUERY_CELL_PROTO ? NULL : query_proto_name((unsigned)(v & 255));
+            w->plain && c->op == QUERY_CELL_PROTO ? NULL : query_proto_short((unsigned)(v & 255));
         return name ? put_str(p, name) : put_number(p, v);
     }
     case QUERY_CELL_FLAGS:

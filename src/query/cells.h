@@ -58,8 +58,7 @@ enum query_cell_op {
     QUERY_CELL_TEXT,    /* for a terminal: control characters as '?' */
     QUERY_CELL_ANY_JSON,
     QUERY_CELL_ANY_CSV,
-    QUERY_CELL_ANY_TEXT, /* whatever the column holds */
-    QUERY_CELL_QUOTED    /* NUMBER in quotes */
+    QUERY_CELL_ANY_TEXT /* whatever the column holds, in its own form */
 };
 
 enum query_cell_when {
@@ -138,7 +137,7 @@ weir_status query_writer_row(struct query_writer *w, size_t i, weir_err *err);
 /* 12.3 M; width 0: no padding. Returns the length; out holds 40. */
 size_t query_scaled_text(char *out, uint64_t v, bool plain);
 /* Name of a protocol as nfdump abbreviates it ("TCP", "ICMP6"); NULL: none. */
-const char *query_proto_name(unsigned proto);
+const char *query_proto_short(unsigned proto);
 /* Text of a duration as %td has it, without padding; out holds 48. */
 size_t query_duration_text(char *out, uint64_t ms, bool plain);
 /* An address as tables have it: longer than 16 characters as first 7, "..", last 7. out holds 48. Returns the length. */

@@ -91,7 +91,10 @@ struct query_expr *query_expr_not(struct query_parser *p, struct query_expr *ite
 static struct query_expr *and_present(struct query_parser *p, const struct query_field *f,
                                       struct query_expr *not_this)
 {
-    struct query_expr *both[] = {query_expr_on(p, QUERY_OP_PRESENT, f),
+    struct query_field there = *f;
+    if (there.what == QUERY_F_EXTRA)
+        there.kind = QUERY_UNKNOWN; /* whatever its values are */
+    struct query_expr *both[] = {query_expr_on(p, QUERY_OP_PRESENT, &there),
                                  query_expr_not(p, not_this)};
     return query_expr_join(p, QUERY_OP_AND, both, 2);
 }
@@ -263,8 +266,11 @@ static bool real_of(struct query_word w, double *out)
         *out = (double)v;
         return true;
     }
-    if (w.len == 0 || w.len >= sizeof text || w.len != strspn(w.at, "0123456789.eE+-"))
+    if (w.len == 0 || w.len >= sizeof text)
         return false;
+    for (size_t i = 0; i < w.len; i++)
+        if (!strchr("0123456789.eE+-", w.at[i]))
+            return false;
     memcpy(text, w.at, w.len);
     text[w.len] = '\0';
     *out = strtod(text, &end);
@@ -961,29 +967,64 @@ static struct query_expr *text_condition(struct query_parser *p, const struct qu
     return op == QUERY_OP_NE ? and_present(p, f, e) : e;
 }
 
-/* Patterns that would make regcomp or regexec slow or large: counted repetitions multiply, back-references search. */
+/* "{2,5}" at *at, which is put on the brace that closes: the larger number, 1 if there is none. */
+static uint64_t repetitions(const char *pattern, size_t len, size_t *at)
+{
+    uint64_t most = 1, now = 0;
+    size_t i = *at + 1;
+    for (; i < len && pattern[i] != '}'; i++) {
+        bool digit = pattern[i] >= '0' && pattern[i] <= '9';
+        now = digit && now < 100000 ? now * 10 + (uint64_t)(pattern[i] - '0') : digit ? now : 0;
+        most = now > most ? now : most;
+    }
+    *at = i;
+    return most;
+}
+
+/* "[^]a-z]" at i: where its ] is. */
+static size_t bracket_end(const char *pattern, size_t len, size_t i)
+{
+    i += i + 1 < len && pattern[i + 1] == '^' ? 2 : 1;
+    i += i < len && pattern[i] == ']';
+    while (i < len && pattern[i] != ']')
+        i++;
+    return i;
+}
+
+/* Patterns that would make regcomp or regexec slow or large: it writes repeated parts out, a+ as aa*, and searches for
+ * back-references. The sizes are of what it writes. NULL: good. */
 static const char *costly(const char *pattern, size_t len)
 {
-    uint64_t product = 1;
-    if (len > 1000)
+    enum { MOST_OCTETS = 1000, MOST_SIZE = 20000 };
+    uint64_t sums[MOST_OCTETS + 1], last = 0; /* of each open parenthesis; of the part just read */
+    size_t depth = 0;
+    if (len > MOST_OCTETS)
         return "the pattern is longer than 1000 octets";
+    sums[0] = 0;
     for (size_t i = 0; i < len; i++) {
-        if (pattern[i] == '\\' && i + 1 < len) {
-            if (pattern[i + 1] >= '1' && pattern[i + 1] <= '9')
-                return "the pattern has a back-reference";
-            i++;
-        } else if (pattern[i] == '{') {
-            uint64_t most = 0, now = 0;
-            for (i++; i < len && pattern[i] != '}'; i++) {
-                now = pattern[i] >= '0' && pattern[i] <= '9' && now < 100000
-                          ? now * 10 + (uint64_t)(pattern[i] - '0')
-                          : 0;
-                most = now > most ? now : most;
-            }
-            product *= most + 1;
-            if (product * len > 100000)
-                return "the pattern repeats too much";
+        uint64_t times = 1;
+        char c = pattern[i];
+        if (c == '\\' && i + 1 < len && pattern[i + 1] >= '1' && pattern[i + 1] <= '9')
+            return "the pattern has a back-reference";
+        if (c == '(') {
+            sums[++depth] = 0;
+            last = 0;
+            continue;
         }
+        if (c == ')' && depth) {
+            last = sums[depth--] + 1;
+        } else if (c == '+' || c == '*' || c == '?' || c == '{') {
+            times = c == '{' ? repetitions(pattern, len, &i) + 1 : 2;
+            sums[depth] -= last;
+            last *= times;
+        } else {
+            i += c == '\\';
+            i = c == '[' ? bracket_end(pattern, len, i) : i;
+            last = 1;
+        }
+        sums[depth] += last;
+        if (sums[depth] > MOST_SIZE)
+            return "the pattern repeats too much";
     }
     return NULL;
 }
@@ -1169,6 +1210,12 @@ weir_status query_condition(struct query_parser *p, const struct query_subject *
     if (v.form == FORM_TEXT || v.form == FORM_MAC || v.form == FORM_COUNTRY ||
         v.form == FORM_OCTETS)
         op = op == QUERY_OP_EQ ? QUERY_OP_TEXT : op;
+    if (v.form == FORM_SIGNED && s->fields[0].what == QUERY_F_EXTRA) { /* "-0" */
+        v.form = FORM_UNSIGNED;
+        for (size_t i = 0; i < v.n_ranges; i++)
+            if ((int64_t)v.ranges[i].low < 0)
+                v.form = FORM_SIGNED;
+    }
     for (size_t i = 0; i < s->n; i++) {
         struct query_field f = s->fields[i];
         if (f.what == QUERY_F_EXTRA)

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_WORDS = 8 }; /* of a phrase, with its qualifiers */
-
 /* ---- phrases ---- */
 
 static weir_status made(struct query_parser *p, struct query_expr *e, struct query_expr **out)
@@ -293,14 +291,14 @@ static bool opposite(struct query_word a, struct query_word b)
 static weir_status primary(struct query_parser *p, struct query_expr **out)
 {
     const struct query_token *t = p->t;
-    struct query_word w[MOST_WORDS];
+    struct query_word w[QUERY_MOST_WORDS];
     struct query_phrase f;
     struct query_field field;
     size_t n = 0, used;
     bool net;
     if (t->kind == QUERY_T_STRING)
         return by_name(p, t, true, out);
-    while (n < MOST_WORDS && t[n].kind == QUERY_T_WORD) {
+    while (n < QUERY_MOST_WORDS && t[n].kind == QUERY_T_WORD) {
         w[n] = query_token_word(&t[n]);
         n++;
     }

@@ -247,7 +247,7 @@ static weir_status lex_text(struct query_parser *p, size_t source, unsigned dept
                 i++;
             if (i == ARRAY_LEN(marks))
                 return bad(&l, l.at, 1, c == '&' ? "and, &&" : "or, ||",
-                           c == '&' ? "a single &" : "a single |");
+                           c == '&' ? "a single & means nothing" : "a single | means nothing");
             len = strlen(marks[i].text);
             if (!add(&l, marks[i].kind, l.at, len))
                 return query_no_memory(p);

@@ -226,13 +226,18 @@ bool query_word_is(struct query_word w, const char *text)
     return strlen(text) == w.len && strncasecmp(w.at, text, w.len) == 0;
 }
 
-/* A word of a phrase against one of the input. */
-static bool same_word(struct query_word phrase, struct query_word w)
+/* Words that stand for others. */
+static struct query_word canonical(struct query_word w)
 {
     static const char *const aliases[][2] = {{"host", "ip"}, {"net", "ip"}, {"xlate", "nat"}};
     for (size_t i = 0; i < ARRAY_LEN(aliases); i++)
         if (query_word_is(w, aliases[i][0]))
-            w = (struct query_word){aliases[i][1], strlen(aliases[i][1])};
+            return (struct query_word){aliases[i][1], strlen(aliases[i][1])};
+    return w;
+}
+
+static bool same_word(struct query_word phrase, struct query_word w)
+{
     return phrase.len == w.len && strncasecmp(phrase.at, w.at, w.len) == 0;
 }
 
@@ -248,7 +253,7 @@ static struct query_word next_word(const char **at, const char *end)
     return w;
 }
 
-/* How many of the phrase's first words stand at w[n]; *whole: all of them. */
+/* How many of the phrase's first words stand at w[n], canonical ones; *whole: all of them. */
 static size_t match(const char *phrase, const char *end, const struct query_word *w, size_t n,
                     bool *whole)
 {
@@ -295,6 +300,8 @@ static bool find_one(void *user, const char *words, const char *end,
 {
     struct find *f = user;
     bool whole;
+    if (!f->n || (words[0] ^ f->w[0].at[0]) & ~0x20) /* most of them begin with another letter */
+        return true;
     size_t n = match(words, end, f->w, f->n, &whole);
     if (n > f->part)
         f->part = n;
@@ -312,7 +319,11 @@ static bool find_one(void *user, const char *words, const char *end,
 bool query_phrase_find(const struct query_word *w, size_t n, struct query_phrase *out, size_t *used,
                        bool *net)
 {
-    struct find f = {w, n, 0, 0, out};
+    struct query_word words[QUERY_MOST_WORDS];
+    n = n < QUERY_MOST_WORDS ? n : QUERY_MOST_WORDS;
+    for (size_t i = 0; i < n; i++)
+        words[i] = canonical(w[i]);
+    struct find f = {words, n, 0, 0, out};
     each_phrase(find_one, &f);
     *used = f.best ? f.best : f.part;
     *net = false;
@@ -366,7 +377,11 @@ static bool next_one(void *user, const char *words, const char *end,
 
 void query_phrase_next(const struct query_word *w, size_t used, char *out, size_t cap)
 {
-    struct next x = {w, used, cap, 0, out};
+    struct query_word words[QUERY_MOST_WORDS];
+    used = used < QUERY_MOST_WORDS ? used : QUERY_MOST_WORDS;
+    for (size_t i = 0; i < used; i++)
+        words[i] = canonical(w[i]);
+    struct next x = {words, used, cap, 0, out};
     out[0] = '\0';
     each_phrase(next_one, &x);
 }

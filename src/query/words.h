@@ -10,7 +10,7 @@ struct query_ref {
     uint8_t n;   /* query_field.n */
     uint16_t id; /* enum flow_column_id or enum query_derived */
 };
-enum { QUERY_MOST_REFS = 4 };
+enum { QUERY_MOST_REFS = 4, QUERY_MOST_WORDS = 8 /* of a phrase */ };
 
 struct query_field query_ref_field(struct query_ref r);
 

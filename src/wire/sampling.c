@@ -203,6 +203,7 @@ weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_s
     row->chain = *bucket;
     *bucket = row;
     e->n_samplers++;
+    e->n_selective += from->kind != KIND_DOMAIN;
     return WEIR_OK;
 }
 
@@ -218,7 +219,7 @@ void wire_samplers_free(weir_decoder *d, wire_exporter *e)
         d->state_octets -= WIRE_SAMPLER_BUCKETS * sizeof *e->samplers;
     free(e->samplers);
     e->samplers = NULL;
-    e->n_samplers = 0;
+    e->n_samplers = e->n_selective = 0;
 }
 
 static void keep(wire_pass *w, uint8_t kind, uint64_t selector, const weir_sampling *sampling)
@@ -281,6 +282,13 @@ const weir_sampling *wire_sampling_of_domain(const weir_stream *s)
     return look_up(s, KIND_DOMAIN, 0);
 }
 
+bool wire_sampling_uniform(const weir_record *r)
+{
+    const wire_exporter *e = r->stream->e;
+    const wire_template *t = (const wire_template *)(const void *)r->tmpl;
+    return e->rate > 0 || !(t->samples || t->rates) || (!t->rates && e->n_selective == 0);
+}
+
 weir_sampling weir_record_sampling(const weir_record *r)
 {
     const weir_stream *s = r->stream;
@@ -289,7 +297,7 @@ weir_sampling weir_record_sampling(const weir_record *r)
     struct said said = {0};
     const wire_template *t = (const wire_template *)(const void *)r->tmpl;
     const weir_sampling *found = NULL;
-    if (t && (t->rates || (t->samples && s->e->n_samplers))) {
+    if (t && (t->rates || (t->samples && s->e->n_selective))) {
         read_said(r, &said);
         double rate = rate_of(&said);
         if (rate > 0)

@@ -32,5 +32,7 @@ enum { WIRE_AHEAD_MS = 86400000 };
 
 /* Whether weir_record_sampling looks at such a field: records that agree in all of them have one rate. */
 bool wire_sampling_field(const weir_element *e);
+/* All records of this packet and template have one rate. */
+bool wire_sampling_uniform(const weir_record *r);
 
 #endif

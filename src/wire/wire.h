@@ -206,6 +206,7 @@ struct wire_exporter {
     int64_t first_ns, last_ns;
     wire_sampler **samplers; /* WIRE_SAMPLER_BUCKETS or NULL */
     size_t n_samplers;
+    size_t n_selective; /* of those, of a selector, sampler or interface: not of a whole domain */
     weir_counters c;
 };
 

@@ -133,6 +133,12 @@ static bool expect(const weir_record *r, uint32_t i, enum flow_type type, uint8_
         flow_key_text(type, v.data, v.len, &t.want);
         return true;
     case WEIR_KIND_TEXT:
+        if (how == FLOW_HOW_AVC && v.len >= 6 && v.data[0] < ' ') {
+            base_buf_add(&t.want, v.data + 6, v.len - 6);
+            return true;
+        }
+        base_buf_add(&t.want, v.data, v.len);
+        return true;
     case WEIR_KIND_OCTETS:
         base_buf_add(&t.want, v.data, v.len);
         return true;
@@ -223,7 +229,6 @@ static bool special_found(const weir_record *r, uint32_t i, const flow_batch *b,
     if (e->id >= 70 && e->id <= 79 && len == 3)
         return v == 0 || (column_is(b, FLOW_mpls_labels, row, v >> 4) &&
                           column_is(b, FLOW_mpls_exp, row, v >> 1 & 7));
-    /* Zeros of the other version of ICMP in an ICMP record. */
     return is_time(e) && time_found(r, i, b, row);
 }
 
@@ -231,7 +236,7 @@ static bool field_found(const weir_record *r, uint32_t i, const flow_batch *b, u
 {
     const weir_element *e = r->fields[i].element;
     enum flow_table table = r->tmpl->options ? FLOW_TABLE_OPTIONS : FLOW_TABLE_FLOWS;
-    char names[4][96];
+    char names[4][128];
     if (special_found(r, i, b, row))
         return true;
     const struct flow_source *s =
@@ -240,12 +245,14 @@ static bool field_found(const weir_record *r, uint32_t i, const flow_batch *b, u
         table == FLOW_TABLE_FLOWS ? flow_columns() : flow_option_columns();
     if (s && !(e->flags & WEIR_ELEMENT_SCOPE) &&
         expect(r, i, (enum flow_type)columns[s->column].type, s->how) &&
-        e->type != WEIR_TYPE_DATE_TIME_NANOSECONDS && column_has(b, s->column, row))
+        e->type != WEIR_TYPE_DATE_TIME_NANOSECONDS &&
+        (column_has(b, s->column, row) ||
+         (s->how == FLOW_HOW_AVC && column_has(b, FLOW_http_url, row))))
         return true;
     (void)snprintf(names[0], sizeof names[0], "%s", e->name);
     (void)snprintf(names[1], sizeof names[1], "e%u_%u", e->pen, e->id);
-    (void)snprintf(names[2], sizeof names[2], "%s_list", names[0]);
-    (void)snprintf(names[3], sizeof names[3], "%s_list", names[1]);
+    (void)snprintf(names[2], sizeof names[2], "%s_list", e->name);
+    (void)snprintf(names[3], sizeof names[3], "e%u_%u_list", e->pen, e->id);
     uint32_t n_table = table == FLOW_TABLE_FLOWS ? FLOW_N_COLUMNS : FLOW_N_OPTION_COLUMNS;
     for (uint32_t c = n_table; c < flow_batch_n_columns(b); c++) {
         struct flow_vec v;

@@ -1,0 +1,204 @@
+/* Disks that are full or fail, at every write: nothing that was stored is lost, nothing of what failed is there, and the
+ * same rows can be stored again. */
+#include "archive_dir.h"
+
+#include <errno.h>
+
+ssize_t __real_pwrite64(int fd, const void *p, size_t n, off_t at);
+ssize_t __wrap_pwrite64(int fd, const void *p, size_t n, off_t at);
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+
+/* Which call fails: the one for which left becomes 0; `times` of them in a row. */
+static struct {
+    long left, times;
+    int error;
+    unsigned long calls, failed;
+} plan;
+
+static bool fails(void)
+{
+    plan.calls++;
+    if (plan.left <= 0 || --plan.left > 0)
+        return false;
+    plan.left = --plan.times > 0;
+    plan.failed++;
+    errno = plan.error;
+    return true;
+}
+
+ssize_t __wrap_pwrite64(int fd, const void *p, size_t n, off_t at)
+{
+    if (!fails())
+        return __real_pwrite64(fd, p, n, at);
+    int error = errno;
+    if (n > 1 && at + (off_t)n > 0 &&
+        __real_pwrite64(fd, p, n / 2, at) < 0) /* some of it gets there */
+        return -1;
+    errno = error;
+    return -1;
+}
+
+int __wrap_fsync(int fd)
+{
+    return fails() ? -1 : __real_fsync(fd);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    return fails() ? -1 : __real_fdatasync(fd);
+}
+
+int __wrap_rename(const char *from, const char *to)
+{
+    return fails() ? -1 : __real_rename(from, to);
+}
+
+static void fail_at(long call, long times, int error)
+{
+    memset(&plan, 0, sizeof plan);
+    plan.left = call;
+    plan.times = times;
+    plan.error = error;
+}
+
+/* Rows as they come: few, a group's worth, with a new column, into the next slot. */
+static const struct {
+    uint32_t n;
+    int64_t at;
+    const char *extra;
+} steps[] = {
+    {10, 0, NULL},   {2000, 1, NULL},         {30, 2, "queueDelay"}, {980, 3, NULL},  {5, 4, NULL},
+    {3990, 5, NULL}, {1200, 6, "httpStatus"}, {20, 300, NULL},       {20, 302, NULL},
+};
+
+/* Everything in steps, with call k failing so often. The number of calls that there were. */
+static unsigned long run_with_failure(struct fixture *f, long call, long times, int error)
+{
+    char when[64];
+    (void)snprintf(when, sizeof when, "call %ld, %ld times, %s", call, times, strerror(error));
+    fixture_open(f);
+    fail_at(call, times, error);
+    uint64_t n = 0;
+    for (size_t i = 0; i < UNIT_N(steps); i++) {
+        int64_t ns = ROWS_START + steps[i].at * SECOND;
+        weir_err err = {0};
+        for (int tries = 0;; tries++) {
+            UNIT_CHECK(tries < 20, "%s: step %zu never succeeds: %s", when, i, err.msg);
+            weir_status s = fixture_try(f, n, steps[i].n, ns, steps[i].extra, &err);
+            if (s == WEIR_OK)
+                break;
+            UNIT_CHECK(s == (error == ENOSPC ? WEIR_ELIMIT : WEIR_EIO), "%s: status %d: %s", when,
+                       (int)s, err.msg);
+            fixture_expect(f->dir, n, "queueDelay", when);
+        }
+        n += steps[i].n;
+        if (i % 3 == 0 || plan.failed)
+            fixture_expect(f->dir, n, "queueDelay", when);
+        (void)archive_writer_tick(f->w, ns, &err); /* may fail: the file stays open */
+    }
+    unsigned long calls = plan.calls;
+    weir_err err = {0};
+    (void)archive_writer_close(f->w, &err); /* may fail as well: */
+    f->w = NULL;
+    fixture_expect(f->dir, n, "queueDelay", when);
+    calls = plan.calls > calls ? plan.calls : calls;
+    fail_at(0, 0, 0);
+    fixture_open(f); /* the next start puts that right */
+    fixture_expect(f->dir, n, "httpStatus", when);
+    UNIT_CHECK(fixture_count(f, ".part") == 0 && fixture_count(f, ".journal") == 0,
+               "%s: an open file is left", when);
+    fixture_close(f);
+    UNIT_CHECK(fixture_verify(f->dir) == 0, "%s: not sound", when);
+    return calls;
+}
+
+static void empty(struct fixture *f)
+{
+    (void)nftw(f->dir, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
+    assert_int_equal(mkdir(f->dir, 0700), 0);
+}
+
+static void every_call_fails_once(void **state)
+{
+    struct fixture *f = *state;
+    f->o.sync = ARCHIVE_SYNC_FLUSH;
+    unsigned long calls = run_with_failure(f, 0, 0, 0);
+    assert_in_range(calls, 40, 1000000);
+    long step = calls > 300 ? (long)calls / 150 : 1;
+    for (long k = 1; k <= (long)calls; k += step) {
+        empty(f);
+        (void)run_with_failure(f, k, 1, k % 2 ? ENOSPC : EIO);
+    }
+}
+
+static void a_full_disk_for_a_while(void **state)
+{
+    struct fixture *f = *state;
+    f->o.sync = ARCHIVE_SYNC_CLOSE;
+    unsigned long calls = run_with_failure(f, 0, 0, 0);
+    for (long k = 1; k <= (long)calls; k += (long)calls / 25) {
+        empty(f);
+        (void)run_with_failure(f, k, 4, ENOSPC);
+    }
+}
+
+/* Full for so long that slots go by: what was stored stays readable, closing goes on trying. */
+static void a_full_disk_over_slots(void **state)
+{
+    struct fixture *f = *state;
+    weir_err err = {0};
+    fixture_open(f);
+    fixture_store(f, 0, 500, ROWS_START, NULL);
+    fail_at(1, 1000000, ENOSPC);
+    for (int slot = 1; slot < 40; slot++) {
+        int64_t ns = ROWS_START + slot * 300 * SECOND;
+        assert_int_equal(fixture_try(f, 500, 10, ns, NULL, &err), WEIR_ELIMIT);
+        assert_non_null(strstr(err.msg, "No space left"));
+        assert_int_equal(archive_writer_tick(f->w, ns + 2 * SECOND, &err), WEIR_ELIMIT);
+    }
+    fixture_expect(f->dir, 500, NULL, "full");
+    assert_int_equal(fixture_count(f, ".part"), 1); /* none was left behind by the attempts */
+    assert_int_equal(fixture_count(f, ".journal"), 1);
+    fail_at(0, 0, 0);
+    fixture_store(f, 500, 10, ROWS_START + 41 * 300 * SECOND, NULL);
+    assert_int_equal(archive_writer_tick(f->w, ROWS_START + 42 * 300 * SECOND, &err), WEIR_OK);
+    fixture_expect(f->dir, 510, NULL, "room again");
+    /* A start while the disk is full: recovery waits, rows are seen, and a tick finishes it later. */
+    fixture_close(f);
+    empty(f);
+    fixture_open(f);
+    fixture_store(f, 0, 500, ROWS_START, NULL);
+    char copy[80];
+    (void)snprintf(copy, sizeof copy, "%s-copy", f->dir);
+    fixture_copy(f, copy);
+    fixture_close(f);
+    f->o.dir = copy;
+    fail_at(1, 1000000, ENOSPC);
+    fixture_open(f);
+    assert_non_null(strstr(f->said, "cannot be finished now"));
+    fixture_expect(copy, 500, NULL, "not recovered");
+    fail_at(0, 0, 0);
+    assert_int_equal(archive_writer_tick(f->w, ROWS_START + 43 * 300 * SECOND, &err), WEIR_OK);
+    assert_int_equal(fixture_find(copy, ".part", NULL, 0), 0);
+    assert_int_equal(archive_writer_counters(f->w)->recovered_rows, 500);
+    fixture_expect(copy, 500, NULL, "recovered late");
+    fixture_close(f);
+    f->o.dir = f->dir;
+    (void)nftw(copy, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(every_call_fails_once),
+        TEST(a_full_disk_for_a_while),
+        TEST(a_full_disk_over_slots),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
