@@ -275,7 +275,7 @@ int main(int argc, char **argv)
         base_buf scratch = {0};
         double write = write_once(&schema_one, &one, rows, codec, level, &scratch);
         base_buf_done(&scratch);
-        printf("%s\n  \"%s\": {\"octets_row\": %.4f, \"plain\": %.4f, \"codec\": %u, \"dict\": %s, "
+        printf("%s \"%s\": {\"octets_row\": %.4f, \"plain\": %.4f, \"codec\": %u, \"dict\": %s, "
                "\"encodings\": %u, "
                "\"write_ms\": %.2f, \"read_ms\": %.2f}",
                i ? "," : "", columns[i].name, (double)chunk.octets / (double)rows,

@@ -84,6 +84,10 @@ static struct key key_of(const pairing *p, const struct flow *f, bool swapped)
         if (f->kind == FLOW_KIND_V9 && f->time == FLOW_TIME_UPTIME_MS)
             return k;
         k.exporter = f->exporter;
+        /* The same among flows of one exporter: equal uptimes of two are rarely one moment, so that absolute times would
+         * find others there. */
+        if (f->kind == FLOW_KIND_V9 && f->time == FLOW_TIME_EPOCH_MS)
+            return k;
     } else if (f->time == FLOW_TIME_UPTIME_MS && f->start_ms == FLOW_START_UNKNOWN) {
         /* An uptime that cannot be turned into a time: it compares with that of the same exporter. */
         k.time = FLOW_TIME_UPTIME_MS;
@@ -101,7 +105,7 @@ static struct key key_of(const pairing *p, const struct flow *f, bool swapped)
 
 static int64_t flow_duration_ms(const struct flow *f)
 {
-    if (f->time != FLOW_TIME_UPTIME_MS)
+    if (f->time == FLOW_TIME_NONE || f->time == FLOW_TIME_EPOCH_NS)
         return f->last > f->first ? (int64_t)((f->last - f->first) / 1000000) : 0;
     __int128 d = (__int128)f->last - f->first;
     if (d < 0)
@@ -255,7 +259,8 @@ weir_status pairing_find(pairing *p, const struct flow *f, int64_t time_ms, stru
         return WEIR_OK;
     }
     bucket = bucket_of(p, &own);
-    if (p->mode == PAIR_START && f->kind == FLOW_KIND_V9 && f->time == FLOW_TIME_UPTIME_MS) {
+    if (p->mode == PAIR_START && f->kind == FLOW_KIND_V9 &&
+        (f->time == FLOW_TIME_UPTIME_MS || f->time == FLOW_TIME_EPOCH_MS)) {
         i = find_first(p, &own, bucket);
         if (i != NONE) { /* in its place, also in the order of what is left */
             p->nodes[i].flow = *f;

@@ -22,9 +22,9 @@ void pairing_free(pairing *p);
  * time_ms: arrival of f's packet in ms since 1970, for flows without times.
  *
  * PAIR_START on v9 is what netflow.analyzer does: a waiting flow is found by its start time and its source
- * alone, across exporters, and a later flow with the same two takes its place. Other protocols, which that
- * program cannot read, must match in both addresses, exporter, ports and protocol too, and nothing takes a
- * place; flows without times pair by these alone. */
+ * alone, across exporters (those of one for FLOW_TIME_EPOCH_MS), and a later flow with the same two takes its
+ * place. Other protocols, which that program cannot read, must match in both addresses, exporter, ports and
+ * protocol too, and nothing takes a place; flows without times pair by these alone. */
 weir_status pairing_find(pairing *p, const struct flow *f, int64_t time_ms, struct flow *peer);
 
 /* Waiting flows given up for lack of memory. */

@@ -14,7 +14,8 @@
 enum flow_time {
     FLOW_TIME_NONE,      /* the record has no time; both are 0 */
     FLOW_TIME_UPTIME_MS, /* milliseconds since the exporter started; wraps at 2^32 in most protocols */
-    FLOW_TIME_EPOCH_NS /* nanoseconds since 1970-01-01 UTC */
+    FLOW_TIME_EPOCH_NS, /* nanoseconds since 1970-01-01 UTC */
+    FLOW_TIME_EPOCH_MS  /* an uptime that was made into milliseconds since 1970-01-01 UTC (row.h) */
 };
 
 /* Which flows may be compared with which. */

@@ -51,7 +51,7 @@ static void set_times(const struct row *r, enum flow_kind kind, struct flow *f)
             f->last = UINT64_MAX;
         return;
     }
-    f->time = FLOW_TIME_UPTIME_MS;
+    f->time = FLOW_TIME_EPOCH_MS;
     f->first = (uint64_t)first / 1000;
     f->last = (uint64_t)last / 1000;
 }

@@ -2,8 +2,8 @@
  * Knows nothing of files: the caller has the values.
  *
  * Where lines of a collector carry what the exporter sent, rows carry what was made of it: times since 1970. Uptimes of
- * NetFlow v1 to v9 are counted in milliseconds since then instead of since the exporter's start, so that flows are found by the
- * same rules as in lines. */
+ * NetFlow v1 to v9 are counted in milliseconds since then instead of since the exporter's start
+ * (FLOW_TIME_EPOCH_MS), so that flows of one exporter are found by the same rules as in lines. */
 #ifndef ANALYZE_ROW_H
 #define ANALYZE_ROW_H
 

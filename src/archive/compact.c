@@ -1,8 +1,9 @@
-/* Compaction. The result of a partition carries the names of the files whose rows it has (key weir.replaces), so the
+/* Compaction. The result of a partition carries the ids of the files whose rows it has (key weir.replaces), so the
  * moment at which its name appears is the moment at which its inputs are no longer read: one rename switches. They are
  * removed afterwards, and by the next run if a crash comes in between. */
 #include "archive/gather.h"
 #include "archive/recover.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@ enum {
 struct input {
     char *name, *path;
     bool compacted, bad; /* bad: cannot be read, stays as it is */
+    char id[ARCHIVE_ID_TEXT];
     uint64_t octets, rows;
     size_t output; /* which one takes it */
 };
@@ -132,7 +134,12 @@ static weir_status open_file(const char *path, parquet_file **out, weir_err *err
 static weir_status place(struct job *j, struct input *in, const parquet_file *f, weir_err *err)
 {
     const struct parquet_schema *schema = parquet_schema_of(f);
+    const char *id = parquet_key_value_find(f, "weir.id");
     in->rows = parquet_n_rows(f);
+    in->bad |= !id || strlen(id) + 1 !=
+                          sizeof in->id; /* not written by us: could not be told from its copy */
+    if (!in->bad)
+        memcpy(in->id, id, sizeof in->id);
     for (size_t i = 0; i < schema->n; i++)
         in->bad |= !archive_gather_can(&schema->columns[i]);
     if (in->bad)
@@ -315,17 +322,20 @@ static weir_status finish(const struct job *j, size_t output, parquet_writer *w,
             continue;
         if (replaces.len)
             base_buf_char(&replaces, ' ');
-        base_buf_str(&replaces, j->inputs[i].name);
+        base_buf_str(&replaces, j->inputs[i].id);
     }
     base_buf_char(&replaces, 0);
+    char id[ARCHIVE_ID_TEXT];
+    archive_id_text(id, base_hash_seed());
     struct parquet_key_value kv[] = {{"weir.table", archive_table_name(j->table)},
+                                     {"weir.id", id},
                                      {"weir.replaces", replaces.data},
                                      {"weir.received_min", received->min},
                                      {"weir.received_max", received->max}};
     weir_status s =
         replaces.failed
             ? archive_no_memory(err)
-            : parquet_writer_finish(w, kv, *received->min && *received->max ? 4 : 2, err);
+            : parquet_writer_finish(w, kv, *received->min && *received->max ? 5 : 3, err);
     base_buf_done(&replaces);
     return s;
 }
@@ -474,7 +484,8 @@ static weir_status compact_partition(const struct archive_compact_options *o, co
     weir_status s = survey(&j, err);
     if (s == WEIR_OK && worth_it(&j))
         s = plan(&j, err);
-    for (size_t i = 0; i < j.n_outputs && s == WEIR_OK;) {
+    bool go = worth_it(&j); /* still, without what cannot be opened */
+    for (size_t i = 0; i < j.n_outputs && s == WEIR_OK && go;) {
         struct input *culprit = NULL;
         s = make_output(&j, i, c, &culprit, err);
         if (s == WEIR_OK) {

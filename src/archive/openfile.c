@@ -1,6 +1,7 @@
 #include "archive/openfile.h"
 
 #include "archive/layout.h"
+#include "archive/recover.h"
 #include "base/text.h"
 #include "parquet/reader.h"
 
@@ -27,6 +28,11 @@ void archive_say(const struct archive_files *shared, const char *fmt, ...)
 const char *archive_created_by(void)
 {
     return "weir version " WEIR_VERSION;
+}
+
+void archive_id_text(char out[ARCHIVE_ID_TEXT], uint64_t id)
+{
+    (void)snprintf(out, ARCHIVE_ID_TEXT, "%016llx", (unsigned long long)id);
 }
 
 /* --- octets to files ------------------------------------------------------------------------------- */
@@ -412,6 +418,8 @@ weir_status archive_open_new(struct archive_files *shared, enum flow_table table
         else
             archive_open_free(f);
     }
+    if (s == WEIR_OK && shared->lock >= 0)
+        archive_lock_set_number(shared->lock, shared->number);
     free(dir);
     return s;
 }
@@ -424,7 +432,8 @@ static void time_value(char out[BASE_TIME_TEXT + 1], int64_t us)
 
 static weir_status finish_writer(archive_open *f, weir_err *err)
 {
-    char slot[BASE_TIME_TEXT + 1], first[BASE_TIME_TEXT + 1], last[BASE_TIME_TEXT + 1], worker[16];
+    char slot[BASE_TIME_TEXT + 1], first[BASE_TIME_TEXT + 1], last[BASE_TIME_TEXT + 1], worker[16],
+        id[ARCHIVE_ID_TEXT];
     int64_t min = f->tail_min, max = f->tail_max;
     for (size_t i = 0; i < f->groups.n; i++) {
         const struct archive_group *g = &f->groups.items[i];
@@ -435,15 +444,17 @@ static weir_status finish_writer(archive_open *f, weir_err *err)
         max = none || g->max > max ? g->max : max;
     }
     (void)snprintf(worker, sizeof worker, "%u", f->head.worker);
+    archive_id_text(id, f->head.id);
     time_value(slot, f->head.slot_ns / 1000);
     time_value(first, min);
     time_value(last, max);
     struct parquet_key_value kv[] = {{"weir.table", archive_table_name(f->head.table)},
+                                     {"weir.id", id},
                                      {"weir.worker", worker},
                                      {"weir.slot", slot},
                                      {"weir.received_min", first},
                                      {"weir.received_max", last}};
-    return parquet_writer_finish(f->writer, kv, max < min ? 3 : ARRAY_LEN(kv), err);
+    return parquet_writer_finish(f->writer, kv, max < min ? 4 : ARRAY_LEN(kv), err);
 }
 
 static void remove_files(archive_open *f)

@@ -13,6 +13,7 @@ struct archive_files {
     char *dir;                      /* of the archive */
     struct archive_counters counters;
     uint32_t number; /* of the last file */
+    int lock;        /* where it is noted; -1: nowhere */
 };
 
 typedef struct archive_open {
@@ -66,5 +67,8 @@ weir_status archive_resume(const struct parquet_writer_options *o,
                            const struct archive_groups *groups, uint64_t offset,
                            parquet_writer **out, weir_err *err);
 const char *archive_created_by(void);
+/* An id as the key weir.id has it: 16 hex digits and a NUL. */
+enum { ARCHIVE_ID_TEXT = 17 };
+void archive_id_text(char out[ARCHIVE_ID_TEXT], uint64_t id);
 
 #endif

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { PID_DIGITS = 10, NUMBER_DIGITS = 10 };
+
 weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *err)
 {
     char *path = archive_path(dir, name), pid[32] = {0};
@@ -20,7 +22,7 @@ weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *e
     } else if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
         int error = errno;
         ssize_t n = pread(*fd, pid, sizeof pid - 1, 0);
-        pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
+        pid[n > 0 ? strcspn(pid, " \n") : 0] = 0;
         if (error != EWOULDBLOCK)
             s = archive_errno(err, error, "lock", path);
         else if (strcmp(name, "lock") != 0)
@@ -34,12 +36,27 @@ weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *e
         (void)close(*fd);
         *fd = -1;
     } else {
-        int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-        if (ftruncate(*fd, 0) == 0)
-            (void)!pwrite(*fd, pid, (size_t)n, 0); /* for the message above alone */
+        int n = snprintf(pid, sizeof pid, "%-*ld\n", PID_DIGITS, (long)getpid());
+        (void)!pwrite(*fd, pid, (size_t)n, 0); /* for the message above alone */
     }
     free(path);
     return s;
+}
+
+uint32_t archive_lock_number(int fd)
+{
+    char text[NUMBER_DIGITS + 1] = {0};
+    ssize_t n = pread(fd, text, NUMBER_DIGITS, PID_DIGITS + 1);
+    unsigned long v = n == NUMBER_DIGITS ? strtoul(text, NULL, 10) : 0;
+    return v < UINT32_MAX ? (uint32_t)v : 0;
+}
+
+void archive_lock_set_number(int fd, uint32_t number)
+{
+    char text[NUMBER_DIGITS + 2];
+    int n = snprintf(text, sizeof text, "%0*u\n", NUMBER_DIGITS, number);
+    (void)!pwrite(fd, text, (size_t)n,
+                  PID_DIGITS + 1); /* without it numbers come from the names there are */
 }
 
 bool archive_put_aside(const struct archive_files *shared, const char *dir, const char *name)
@@ -84,66 +101,81 @@ weir_status archive_replaces(const parquet_file *f, struct archive_names *out, w
     return WEIR_OK;
 }
 
-weir_status archive_replaced(const char *dir, const struct archive_names *names,
-                             struct archive_names *out, weir_err *err)
+bool archive_is_replaced(const parquet_file *f, const struct archive_names *sorted_ids)
 {
-    *out = (struct archive_names){0};
-    size_t n_closed = 0;
-    struct archive_name name;
-    for (size_t i = 0; i < names->n; i++) {
-        archive_name_parse(names->items[i], &name);
-        n_closed += name.kind == ARCHIVE_KIND_CLOSED;
+    const char *id = parquet_key_value_find(f, "weir.id");
+    return id && *id && archive_names_have(sorted_ids, id, strlen(id));
+}
+
+/* f NULL: it cannot be opened, which is not an error here. */
+static weir_status open_closed(const char *dir, const char *name, parquet_file **f, weir_err *err)
+{
+    *f = NULL;
+    char *path = archive_path(dir, name);
+    if (!path)
+        return archive_no_memory(err);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && parquet_open(fd, path, f, err) != WEIR_OK) {
+        (void)close(fd);
+        *f = NULL;
     }
+    free(path);
+    return WEIR_OK;
+}
+
+/* The files in names that another one replaces. */
+static weir_status find_replaced(const char *dir, const struct archive_names *names,
+                                 struct archive_names *out, weir_err *err)
+{
+    struct archive_names ids = {0};
     weir_status s = WEIR_OK;
-    for (size_t i = 0; i < names->n && n_closed > 1 && s == WEIR_OK;
-         i++) { /* mostly it stands alone */
-        archive_name_parse(names->items[i], &name);
-        if (name.kind != ARCHIVE_KIND_CLOSED || !name.ours || !name.compacted)
-            continue;
-        parquet_file *f = NULL;
-        char *path = archive_path(dir, names->items[i]);
-        int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        if (!path)
-            s = archive_no_memory(err);
-        else if (fd < 0)
-            s = archive_errno(err, errno, "open", path);
-        else if ((s = parquet_open(fd, path, &f, err)) != WEIR_OK) {
-            (void)close(fd);
-            s = s == WEIR_EIO || s == WEIR_ENOMEM ? s : WEIR_OK;
-        } else {
-            s = archive_replaces(f, out, err);
+    for (int pass = 0; pass < 2 && s == WEIR_OK; pass++) {
+        for (size_t i = 0; i < names->n && s == WEIR_OK; i++) {
+            parquet_file *f = NULL;
+            struct archive_name name;
+            archive_name_parse(names->items[i], &name);
+            if (name.kind != ARCHIVE_KIND_CLOSED || !name.ours || (pass == 0 && !name.compacted))
+                continue;
+            s = open_closed(dir, names->items[i], &f, err);
+            if (f && pass == 0)
+                s = archive_replaces(f, &ids, err);
+            else if (f && archive_is_replaced(f, &ids) &&
+                     !archive_names_add(out, names->items[i], strlen(names->items[i])))
+                s = archive_no_memory(err);
+            parquet_close(f);
         }
-        parquet_close(f);
-        free(path);
+        archive_names_sort(&ids);
     }
-    if (s == WEIR_OK)
-        archive_names_sort(out);
-    else
-        archive_names_done(out);
+    archive_names_done(&ids);
     return s;
 }
 
 weir_status archive_clean_compaction(const struct archive_files *shared, const char *dir,
                                      const struct archive_names *names, weir_err *err)
 {
-    struct archive_names gone;
-    weir_status s = archive_replaced(dir, names, &gone, err);
-    if (s != WEIR_OK)
-        return s == WEIR_ENOMEM ? s : WEIR_OK; /* it stays for the next time */
+    struct archive_names gone = {0};
+    size_t n_compacted = 0, n_closed = 0;
     for (size_t i = 0; i < names->n; i++) {
         struct archive_name name;
         archive_name_parse(names->items[i], &name);
-        bool temp = name.kind == ARCHIVE_KIND_TEMP && name.ours;
-        if (!temp && !archive_names_have(&gone, names->items[i], strlen(names->items[i])))
-            continue;
-        char *path = archive_path(dir, names->items[i]);
+        if (name.kind == ARCHIVE_KIND_CLOSED && name.ours) {
+            n_closed++;
+            n_compacted += name.compacted;
+        } else if (name.kind == ARCHIVE_KIND_TEMP && name.ours &&
+                   !archive_names_add(&gone, names->items[i], strlen(names->items[i]))) {
+            archive_names_done(&gone);
+            return archive_no_memory(err);
+        }
+    }
+    weir_status s = n_compacted && n_closed > 1 ? find_replaced(dir, names, &gone, err) : WEIR_OK;
+    for (size_t i = 0; i < gone.n && s == WEIR_OK; i++) {
+        char *path = archive_path(dir, gone.items[i]);
         if (path && unlink(path) == 0 && shared)
-            archive_say(shared, "%s removed: %s", path,
-                        temp ? "an unfinished compaction" : "a compacted file has its rows");
+            archive_say(shared, "%s removed: what a compaction that was stopped had left", path);
         free(path);
     }
     archive_names_done(&gone);
-    return WEIR_OK;
+    return s;
 }
 
 /* --- open files ------------------------------------------------------------------------------------ */

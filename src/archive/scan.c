@@ -362,9 +362,7 @@ static void drop_replaced(struct bundle *b, struct archive_names *replaced)
     archive_names_sort(replaced);
     size_t n = 0;
     for (size_t i = 0; i < b->n; i++) {
-        const char *slash = strrchr(b->held[i].path, '/'),
-                   *name = slash ? slash + 1 : b->held[i].path;
-        if (archive_names_have(replaced, name, strlen(name))) {
+        if (!b->held[i].open && archive_is_replaced(b->held[i].file, replaced)) {
             held_done(&b->held[i]);
             continue;
         }

@@ -17,7 +17,6 @@ enum {
 
 struct archive_writer {
     struct archive_files files;
-    int lock;
     archive_open *open[MAX_OPEN];
     size_t n_open;
     uint64_t stores;
@@ -29,8 +28,8 @@ static void writer_free(archive_writer *w)
 {
     for (size_t i = 0; i < w->n_open; i++)
         archive_open_free(w->open[i]);
-    if (w->lock >= 0)
-        (void)close(w->lock);
+    if (w->files.lock >= 0)
+        (void)close(w->files.lock);
     archive_names_done(&w->left);
     free(w->files.dir);
     free(w);
@@ -49,7 +48,7 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
     archive_writer *w = calloc(1, sizeof *w);
     if (!w)
         return archive_no_memory(err);
-    w->lock = -1;
+    w->files.lock = -1;
     w->files.options = *o;
     struct archive_options *set = &w->files.options;
     set->rotate_ns = rotate;
@@ -63,9 +62,13 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
                                  : archive_no_memory(err);
     set->dir = w->files.dir;
     if (s == WEIR_OK)
-        s = archive_lock(w->files.dir, "lock", &w->lock, err);
+        s = archive_lock(w->files.dir, "lock", &w->files.lock, err);
     if (s == WEIR_OK)
         s = archive_recover(&w->files, true, &w->left, err);
+    if (s == WEIR_OK) {
+        uint32_t number = archive_lock_number(w->files.lock);
+        w->files.number = number > w->files.number ? number : w->files.number;
+    }
     if (s != WEIR_OK) {
         writer_free(w);
         return s;

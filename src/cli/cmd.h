@@ -4,6 +4,6 @@
 
 #include "cli/opt.h"
 
-extern const struct cmd cmd_decode, cmd_collect, cmd_analyze, cmd_archive;
+extern const struct cmd cmd_decode, cmd_collect, cmd_query, cmd_fields, cmd_analyze, cmd_archive;
 
 #endif

@@ -1,4 +1,4 @@
-/* weir analyze -- which hosts talked to which, from the files of the collectors: what `python3 -m
+/* weir analyze -- which hosts talked to which, from an archive or from the files of the collectors: what `python3 -m
  * netflow.analyzer` of the package netflow 0.12.2 prints, for every protocol and in bounded memory. */
 #include "analyze/connection.h"
 #include "analyze/entry.h"
@@ -6,8 +6,10 @@
 #include "analyze/names.h"
 #include "analyze/order.h"
 #include "analyze/report.h"
+#include "analyze/row.h"
 #include "base/log.h"
 #include "cli/cmd.h"
+#include "query/run.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +20,7 @@
 #include <unistd.h>
 
 struct analyze_args {
-    const char *file, *match_host, *pair, *output, *dns_server;
+    const char *file, *archive, *window, *filter, *match_host, *pair, *output, *dns_server;
     uint64_t packets, slack_ns, dns_timeout_ns, memory, max_line;
     bool verbose, no_dns, keep_same_time;
 };
@@ -40,6 +42,9 @@ static const struct analyze_args defaults = {
 /* clang-format off */
 static const struct opt analyze_opts[] = {
     {"file", 'f', OPT_STR, AT(file), "FILE", "gzip or plain JSON lines of a collector; default standard input"},
+    {"read", 'R', OPT_STR, AT(archive), "DIR", "an archive, or a directory or file of it, instead of files"},
+    {"time-window", 't', OPT_STR, AT(window), "FROM-TO", "with --read: only flows seen then, as weir query -t has it"},
+    {"filter", 0, OPT_STR, AT(filter), "FILTER", "with --read: only flows that match, in the language of weir query"},
     {"packets", 'p', OPT_U64, AT(packets), "N", "leave out connections of fewer packets; default 10"},
     {"verbose", 'v', OPT_FLAG, AT(verbose), NULL, "also show the flows that found no counterpart"},
     {"match-host", 0, OPT_STR, AT(match_host), "ADDRESS", "only connections of this host"},
@@ -70,6 +75,7 @@ struct analysis {
     report *report;
     uint64_t n_lines, n_malformed, n_flows, n_no_address, n_skipped;
     bool failed;
+    struct entry_host only;
 };
 
 static void malformed(struct analysis *a, const struct line *line, const char *why, uint64_t at)
@@ -104,8 +110,13 @@ static void show_progress(const struct analysis *a, bool done)
     if (!done && now <= last)
         return;
     last = now;
-    (void)fprintf(stderr, done ? "\r\033[K" : "\r%llu lines, %llu flows read ",
-                  (unsigned long long)a->n_lines, (unsigned long long)a->n_flows);
+    if (done)
+        (void)fputs("\r\033[K", stderr);
+    else if (a->args->archive)
+        (void)fprintf(stderr, "\r%llu flows read ", (unsigned long long)a->n_flows);
+    else
+        (void)fprintf(stderr, "\r%llu lines, %llu flows read ", (unsigned long long)a->n_lines,
+                      (unsigned long long)a->n_flows);
 }
 
 static weir_status read_lines(struct analysis *a, lines *in, weir_err *err)
@@ -189,13 +200,199 @@ static weir_status read_named(struct analysis *a, const char *path, weir_err *er
     return st;
 }
 
+/* ---- from an archive ---- */
+
+/* clang-format off */
+/* What is asked of the archive. */
+enum column {
+    C_RECEIVED, C_EXPORTER, C_DOMAIN, C_SEQUENCE, C_VERSION, C_FIRST, C_LAST, C_SRC, C_DST, C_SRC_PORT, C_DST_PORT,
+    C_PROTO, C_ICMP_TYPE, C_BYTES, C_PACKETS, C_BYTES_OUT, C_PACKETS_OUT, C_BYTES_REV, C_PACKETS_REV,
+    N_COLUMNS
+};
+static const enum flow_column_id columns[N_COLUMNS] = {
+    FLOW_received, FLOW_exporter, FLOW_domain, FLOW_sequence, FLOW_protocol_version, FLOW_first, FLOW_last,
+    FLOW_src_addr, FLOW_dst_addr, FLOW_src_port, FLOW_dst_port, FLOW_proto, FLOW_icmp_type, FLOW_bytes, FLOW_packets,
+    FLOW_bytes_out, FLOW_packets_out, FLOW_bytes_rev, FLOW_packets_rev,
+};
+/* clang-format on */
+
+static bool present(const struct query_vec *v, size_t row)
+{
+    return v->kind != QUERY_UNKNOWN && (!v->valid || (v->valid[row >> 6] >> (row & 63) & 1));
+}
+
+/* 0 where there is none. */
+static uint64_t number(const struct query_vec *v, size_t row)
+{
+    return present(v, row) && v->num ? v->num[row] : 0;
+}
+
+static const char *text(const struct query_vec *v, size_t row, size_t *len)
+{
+    if (!present(v, row) || !v->codes)
+        return NULL;
+    const struct query_text *t = &v->dict[v->codes[row]];
+    *len = t->len;
+    return t->data;
+}
+
+static void read_row(const struct query_vec *v, size_t i, struct row *r)
+{
+    *r = (struct row){
+        .version = (uint8_t)number(&v[C_VERSION], i),
+        .received_us = (int64_t)number(&v[C_RECEIVED], i),
+        .domain = (uint32_t)number(&v[C_DOMAIN], i),
+        .sequence = (uint32_t)number(&v[C_SEQUENCE], i),
+        .first_us = (int64_t)number(&v[C_FIRST], i),
+        .last_us = (int64_t)number(&v[C_LAST], i),
+        .has_first = present(&v[C_FIRST], i),
+        .has_last = present(&v[C_LAST], i),
+        .octets = number(&v[present(&v[C_BYTES], i) ? C_BYTES : C_BYTES_OUT], i),
+        .packets = number(&v[present(&v[C_PACKETS], i) ? C_PACKETS : C_PACKETS_OUT], i),
+        .octets_back = number(&v[C_BYTES_REV], i),
+        .packets_back = number(&v[C_PACKETS_REV], i),
+        .src_port = (uint16_t)number(&v[C_SRC_PORT], i),
+        .dst_port = (uint16_t)number(&v[C_DST_PORT], i),
+        .proto = (uint8_t)number(&v[C_PROTO], i),
+    };
+    r->exporter = text(&v[C_EXPORTER], i, &r->exporter_len);
+    r->src = text(&v[C_SRC], i, &r->src_len);
+    r->dst = text(&v[C_DST], i, &r->dst_len);
+    if (!present(&v[C_PROTO], i) && present(&v[C_ICMP_TYPE], i))
+        r->proto = r->src && memchr(r->src, ':', r->src_len) ? 58 : 1;
+}
+
+static weir_status take_block(void *user, size_t result, const struct query_block *b, weir_err *err)
+{
+    struct analysis *a = user;
+    (void)result;
+    for (size_t i = 0; i < b->n; i++) {
+        struct row r;
+        struct entry entry;
+        struct flow flows[2];
+        read_row(b->vecs, i, &r);
+        row_entry(&r, &a->only, flows, &entry);
+        a->n_flows += entry.n_flows;
+        a->n_no_address += entry.n_no_address;
+        if (entry.n_flows)
+            WEIR_TRY(order_add(a->order, &entry, err));
+    }
+    show_progress(a, false);
+    return WEIR_OK;
+}
+
+static weir_status no_begin(void *user, const struct query *q, size_t result, weir_err *err)
+{
+    (void)user, (void)q, (void)result, (void)err;
+    return WEIR_OK;
+}
+
+static weir_status no_end(void *user, size_t result, const struct query_summary *s, weir_err *err)
+{
+    (void)user, (void)result, (void)s, (void)err;
+    return WEIR_OK;
+}
+
+/* A filter's text as a tree. WEIR_EINVAL: it is wrong, which has been said. */
+static weir_status parse_filter(query_arena *arena, const char *filter, struct query_expr **out,
+                                weir_err *err)
+{
+    static const struct query_filter_options options = {0};
+    struct query_error where = {0};
+    weir_status st = query_filter_parse(arena, filter, strlen(filter), &options, out, &where, err);
+    if (st != WEIR_EFORMAT && st != WEIR_ENOTFOUND)
+        return st;
+    base_buf words = {0};
+    query_error_print(&where, err, "--filter", &words);
+    if (!words.failed)
+        log_text(words.data, words.len);
+    base_buf_done(&words);
+    return WEIR_EINVAL;
+}
+
+/* --filter and --match-host: the archive need not show what the analysis would leave out. */
+static weir_status make_filter(query_arena *arena, const struct analyze_args *args,
+                               const struct query_expr **out, weir_err *err)
+{
+    struct query_expr *parts[2], *all;
+    char host[96];
+    size_t n = 0;
+    if (args->filter)
+        WEIR_TRY(parse_filter(arena, args->filter, &parts[n++], err));
+    if (args->match_host) { /* known to be an address */
+        (void)snprintf(host, sizeof host, "ip %s", args->match_host);
+        WEIR_TRY(parse_filter(arena, host, &parts[n++], err));
+    }
+    *out = n ? parts[0] : NULL;
+    if (n < 2)
+        return WEIR_OK;
+    all = query_arena_alloc(arena, sizeof *all);
+    struct query_expr **items = query_arena_alloc(arena, sizeof parts);
+    if (!all || !items)
+        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    memcpy(items, parts, sizeof parts);
+    *all = (struct query_expr){.op = QUERY_OP_AND, .items = items, .n_items = n};
+    *out = all;
+    return WEIR_OK;
+}
+
+static weir_status query_archive(struct analysis *a, query_arena *arena, weir_err *err)
+{
+    struct query_field fields[N_COLUMNS];
+    for (size_t i = 0; i < N_COLUMNS; i++)
+        fields[i] = query_field_column(columns[i]);
+    const struct query_result result = {.fields = fields, .n_fields = N_COLUMNS};
+    struct query q = {
+        .paths = &a->args->archive,
+        .n_paths = 1,
+        .from_us = INT64_MIN,
+        .to_us = INT64_MAX,
+        .results = &result,
+        .n_results = 1,
+        .raw = true,
+        .threads = 1, /* rows come in the order in which they stand in the files */
+    };
+    const struct query_sink sink = {
+        .begin = no_begin, .block = take_block, .end = no_end, .user = a};
+    struct query_summary summary = {0};
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (a->args->window &&
+        query_window_parse(a->args->window, now.tv_sec * 1000000 + now.tv_nsec / 1000, &q.from_us,
+                           &q.to_us, err) != WEIR_OK) {
+        log_error("--time-window: %s", err->msg);
+        return WEIR_EINVAL;
+    }
+    WEIR_TRY(make_filter(arena, a->args, &q.filter, err));
+    weir_status st = query_run(&q, false, &sink, &summary, err);
+    show_progress(a, true);
+    if (st == WEIR_OK && summary.files_failed) {
+        log_error("%s: %llu files cannot be read: %s", a->file,
+                  (unsigned long long)summary.files_failed, summary.failed);
+        a->failed = true;
+    }
+    return st;
+}
+
+/* The flows of an archive into the order of all. WEIR_EINVAL: wrong usage, which has been said. */
+static weir_status read_archive(struct analysis *a, weir_err *err)
+{
+    a->file = a->args->archive;
+    query_arena *arena = query_arena_new();
+    if (!arena)
+        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    weir_status st = query_archive(a, arena, err);
+    query_arena_free(arena);
+    return st;
+}
+
 static weir_status pair_all(struct analysis *a, weir_err *err)
 {
     struct order_item item;
     weir_status st;
     while ((st = order_next(a->order, &item, err)) == WEIR_OK) {
         double time = 0;
-        (void)entry_key_time(item.key, item.key_len, &time);
+        (void)entry_key_time(item.key, row_key_time_len(item.key, item.key_len), &time);
         int64_t time_ms = (int64_t)floor(time * 1000);
         for (size_t i = 0; i < item.n; i++) {
             struct flow peer;
@@ -250,7 +447,7 @@ static void tell_counts(const struct analysis *a)
                  pairing_waiting(a->pairs));
 }
 
-static weir_status set_up(struct analysis *a, struct entry_host only, weir_err *err)
+static weir_status set_up(struct analysis *a, weir_err *err)
 {
     const struct analyze_args *args = a->args;
     enum pair_mode mode = strcmp(args->pair, "start") == 0 ? PAIR_START : PAIR_5TUPLE;
@@ -266,8 +463,9 @@ static weir_status set_up(struct analysis *a, struct entry_host only, weir_err *
         if (st != WEIR_OK)
             log_warning("%s; showing addresses", err->msg);
     }
-    a->parser = entry_parser_new(mode == PAIR_5TUPLE, only);
-    a->order = order_new(memory / 4, temp_dir(), args->keep_same_time);
+    a->parser = entry_parser_new(mode == PAIR_5TUPLE, a->only);
+    /* Rows of one packet have one arrival: they do not replace each other. */
+    a->order = order_new(memory / 4, temp_dir(), args->keep_same_time || args->archive);
     a->pairs = pairing_new(mode, args->slack_ns / 1000000, memory / 8 * 5);
     a->ports = services_new();
     if (a->ports)
@@ -277,34 +475,55 @@ static weir_status set_up(struct analysis *a, struct entry_host only, weir_err *
                : weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
 }
 
+/* All that is to be read. *usage: it was wrong usage, which has been said. */
+static weir_status read_all(struct analysis *a, int n, char **operands, bool *usage, weir_err *err)
+{
+    const char *file = a->args->file;
+    weir_status st = WEIR_OK;
+    if (a->args->archive) {
+        st = read_archive(a, err);
+        *usage = st == WEIR_EINVAL;
+        return st;
+    }
+    if (file || n == 0)
+        st = read_named(a, file ? file : "-", err);
+    for (int i = 0; i < n && st == WEIR_OK; i++)
+        st = read_named(a, operands[i], err);
+    if (n + (file != NULL) > 1)
+        a->file = "all files";
+    return st;
+}
+
 static int run(const void *args_, int n, char **operands)
 {
     const struct analyze_args *args = args_;
     log_init("weir analyze", LOG_LEVEL_INFO);
-    struct entry_host only = {.family = 0};
+    struct analysis a = {.args = args, .file = standard_input};
+    if (args->archive && (args->file || n))
+        return opt_usage(&cmd_analyze, "either --read or files, not both");
+    if (!args->archive && (args->window || args->filter))
+        return opt_usage(&cmd_analyze, "%s is for archives: it needs --read",
+                         args->window ? "--time-window" : "--filter");
     if (args->match_host &&
-        !entry_address(args->match_host, strlen(args->match_host), only.addr, &only.family)) {
+        !entry_address(args->match_host, strlen(args->match_host), a.only.addr, &a.only.family)) {
         log_error("IP address '%s' is neither IPv4 nor IPv6", args->match_host);
         return 1;
     }
-    struct analysis a = {.args = args, .file = standard_input};
     weir_err err = {0};
-    weir_status st = set_up(&a, only, &err);
-    if (st == WEIR_OK && (args->file || n == 0))
-        st = read_named(&a, args->file ? args->file : "-", &err);
-    for (int i = 0; i < n && st == WEIR_OK; i++)
-        st = read_named(&a, operands[i], &err);
-    if (n + (args->file != NULL) > 1)
-        a.file = "all files";
+    bool usage = false;
+    weir_status st = set_up(&a, &err);
+    if (st == WEIR_EINVAL) { /* nothing has been read yet */
+        (void)opt_usage(&cmd_analyze, "--dns-server: %s", err.msg);
+        usage = true;
+    }
+    if (st == WEIR_OK)
+        st = read_all(&a, n, operands, &usage, &err);
     if (st == WEIR_OK)
         st = pair_all(&a, &err);
-    bool usage = st == WEIR_EINVAL; /* of --dns-server: nothing has been read yet */
     if (st == WEIR_OK)
         tell_counts(&a);
-    else if (usage)
-        (void)opt_usage(&cmd_analyze, "--dns-server: %s", err.msg);
-    else if (st != WEIR_ENOTFOUND)
-        log_error("%s", err.msg);
+    else if (!usage && (st != WEIR_ENOTFOUND || args->archive))
+        log_error("%s", err.msg); /* of a file that is not there it has been said */
     report_free(a.report);
     services_free(a.ports);
     pairing_free(a.pairs);
@@ -316,16 +535,19 @@ static int run(const void *args_, int n, char **operands)
 
 const struct cmd cmd_analyze = {
     .name = "analyze",
-    .what = "show who talked to whom in the files of a collector",
+    .what = "show who talked to whom in an archive or in the files of a collector",
     .operands = "[FILE]...",
     .opts = analyze_opts,
     .args_size = sizeof(struct analyze_args),
     .defaults = &defaults,
     .run = run,
-    .examples = "weir analyze -f 1585742516.gz  # connections of at least 10 packets, with names\n"
-                "weir analyze archive/*.gz  # several files, as one\n"
-                "weir analyze -n -p 1 --match-host 192.0.2.7 < flows.gz  # all of one host, "
-                "addresses only\n"
-                "weir analyze -n --pair 5tuple -o json -f flows.gz  # for machines, tolerant of "
-                "inexact times\n",
+    .examples =
+        "weir analyze -f 1585742516.gz  # connections of at least 10 packets, with names\n"
+        "weir analyze archive/*.gz  # several files, as one\n"
+        "weir analyze -R archive -t -1h  # the last hour of an archive\n"
+        "weir analyze -R archive --filter 'dst net 192.0.2.0/24'  # what a filter selects of it\n"
+        "weir analyze -n -p 1 --match-host 192.0.2.7 < flows.gz  # all of one host, "
+        "addresses only\n"
+        "weir analyze -n --pair 5tuple -o json -f flows.gz  # for machines, tolerant of "
+        "inexact times\n",
 };

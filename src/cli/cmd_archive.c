@@ -260,7 +260,8 @@ static void verified(void *user, const char *path, uint64_t rows, const weir_err
         base_buf_str(&v->line, "}\n");
         (void)print(&v->line);
     } else if (err) {
-        (void)printf("%s%s%s\n", path ? path : "", path ? ": " : "", err->msg);
+        bool named = !path || strstr(err->msg, path);
+        (void)printf("%s%s%s\n", named ? "" : path, named ? "" : ": ", err->msg);
     }
     time_t now = time(NULL);
     if (v->progress && now - v->begun >= 2 && now != v->told) {

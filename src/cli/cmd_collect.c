@@ -72,7 +72,7 @@ static const struct opt collect_opts[] = {
     {"no-state", 0, OPT_FLAG, AT(no_state), NULL, "keep nothing over a restart"},
     {"receive-buffer", 0, OPT_SIZE, AT(receive_buffer), "SIZE", "ask the kernel for this much room per socket (default 16M)"},
     {"queue", 0, OPT_SIZE, AT(queue), "SIZE", "packets held while decoding is busy (default 64M)"},
-    {"output-queue", 0, OPT_SIZE, AT(output_queue), "SIZE", "what is held while the output is slow or full (default 64M, for an archive 512M)"},
+    {"output-queue", 0, OPT_SIZE, AT(output_queue), "SIZE", "what is held while the output is slow or full (default 64M, for an archive that is not read from captures 512M)"},
     {"elements", 0, OPT_STRS, AT(elements), "FILE", "add or override information elements; may be repeated"},
     {"scope", 0, OPT_CHOICE, AT(scope), "SCOPE", "who shares templates: address, or port for address and source port (default address)", scopes},
     {"exporter-scope", 0, OPT_STRS, AT(exporter_scope), "ADDR=SCOPE", "the same for one exporter; may be repeated"},
@@ -307,7 +307,9 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
     c->flush_ns = a->flush ? a->flush : a->file ? SECOND / 2 : SECOND;
     c->receive_buffer = a->receive_buffer;
     c->queue_octets = a->queue;
-    c->output_queue_octets = a->output_queue ? a->output_queue : (a->file ? 64 : 512) * MIB;
+    /* A batch may be large, and a burst must not be lost; a capture waits. */
+    c->output_queue_octets =
+        a->output_queue ? a->output_queue : (a->file || a->read.n ? 64 : 512) * MIB;
     c->decoder = (weir_decoder_options){
         .elements = m->elements,
         .scope = strcmp(a->scope, "port") == 0 ? WEIR_SCOPE_PORT : WEIR_SCOPE_ADDRESS,

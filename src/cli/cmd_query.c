@@ -763,6 +763,53 @@ static int run_totals(struct run *r, struct plan *p)
     return finished(r, s, &err, &sum);
 }
 
+/* A name that is no column, no derived field and no word of nfdump's may be an extra column of the files; when none has
+ * it, it is a slip of the pen. */
+static int unknown_name(const struct plan *p, const struct query_field *f, const char *option)
+{
+    if (f->what != QUERY_F_EXTRA)
+        return 0;
+    for (size_t i = 0; i < p->extras.n; i++)
+        if (strcmp(p->extras.items[i].name, f->name) == 0)
+            return 0;
+    return opt_usage(&cmd_query,
+                     "%s: '%s' is no field, and no column of these files (see 'weir fields')",
+                     option, f->name);
+}
+
+static int check_names(const struct plan *p)
+{
+    int status = 0;
+    for (size_t i = 0; i < p->n_stats && !status; i++)
+        for (size_t k = 0; k < p->stats[i].n_keys && !status; k++)
+            status = unknown_name(p, &p->stats[i].keys[k], "-s");
+    for (size_t i = 0; i < p->n_keys && !status; i++)
+        status = unknown_name(p, &p->keys[i], "-A");
+    for (size_t i = 0; i < p->q.n_results && !status; i++) {
+        const struct query_result *r = &p->results[i];
+        for (size_t k = 0; k < r->n_orders && !status; k++)
+            status = unknown_name(p, &r->orders[k].field, "-O");
+        for (size_t k = 0; k < r->n_fields && !status; k++)
+            status = unknown_name(p, &r->fields[k], "-o");
+    }
+    return status;
+}
+
+static bool names_extras(const struct plan *p)
+{
+    bool any = false;
+    for (size_t i = 0; i < p->q.n_results; i++) {
+        const struct query_result *r = &p->results[i];
+        for (size_t k = 0; k < r->n_keys; k++)
+            any |= r->keys[k].what == QUERY_F_EXTRA;
+        for (size_t k = 0; k < r->n_orders; k++)
+            any |= r->orders[k].field.what == QUERY_F_EXTRA;
+        for (size_t k = 0; k < r->n_fields; k++)
+            any |= r->fields[k].what == QUERY_F_EXTRA;
+    }
+    return any;
+}
+
 /* Behind data that must stay alone on standard output. */
 static void say_summary(struct run *r, const struct plan *p, const query_format *f,
                         const struct query_summary *sum)
@@ -828,7 +875,14 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
         return bad("-o", &err);
     for (size_t i = 0; i < p->q.n_results; i++)
         query_format_fields(f, i, &p->results[i].fields, &p->results[i].n_fields);
-    int status = a->write ? target_open(r, &target) : 0;
+    int status = 0;
+    if (names_extras(p)) {
+        if (!p->extras.n)
+            find_extras(r->arena, paths, &p->extras);
+        status = check_names(p);
+    }
+    if (status == 0 && a->write)
+        status = target_open(r, &target);
     if (status == 0) {
         bool totals = query_format_wants_totals(f) || strcmp(a->summary, "auto") != 0 ||
                       isatty(STDERR_FILENO);

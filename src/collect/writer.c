@@ -36,7 +36,7 @@ struct chunk {
     bool reopen;    /* nothing in it: open the output anew */
 };
 
-enum { MAX_SPARE = 8, MAX_SPARE_BATCHES = 2, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
+enum { MAX_SPARE = 8, MAX_SPARE_BATCHES = 1, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
 
 struct writer {
     struct writer_options opt;

@@ -188,13 +188,17 @@ static uint32_t keys_find(const struct flow_keys *k, const void *key, uint32_t l
 uint32_t flow_keys_put(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
                        uint64_t hash)
 {
+    uint32_t code = keys_find(&c->keys, key, len, hash);
+    return code != UINT32_MAX ? code : flow_keys_add(b, c, key, len, hash);
+}
+
+uint32_t flow_keys_add(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
+                       uint64_t hash)
+{
     struct flow_keys *k = &c->keys;
-    uint32_t code = keys_find(k, key, len, hash);
-    if (code != UINT32_MAX)
-        return code;
     uint32_t used = k->n ? k->starts[k->n] : 0;
     if (k->n >= FLOW_MAX_KEYS || len > UINT32_MAX - used ||
-        !grow(&k->octets, &k->octets_cap, (size_t)used + len) ||
+        !grow(&k->octets, &k->octets_cap, (size_t)used + len + 1) ||
         !grow(&k->starts, &k->starts_cap, ((size_t)k->n + 2) * sizeof *k->starts))
         return UINT32_MAX;
     /* At most half full: a look-up ends after a step or two. */
@@ -272,7 +276,8 @@ static bool col_reserve(struct flow_col *c, uint32_t n, uint64_t n_items, bool n
         return false;
     if (!c->list)
         return grow(&c->data, &c->data_cap, (size_t)n * c->width);
-    return n_items <= UINT32_MAX && grow(&c->data, &c->data_cap, (size_t)n_items * c->width) &&
+    return n_items <= UINT32_MAX &&
+           grow(&c->data, &c->data_cap, ((size_t)n_items + 1) * c->width) &&
            grow(&c->starts, &c->starts_cap, ((size_t)n + 1) * sizeof *c->starts);
 }
 

@@ -106,6 +106,9 @@ static inline uint64_t flow_hash16(const flow_batch *b, const uint8_t *key)
 /* The code of a key whose hash is known; adds it when new. UINT32_MAX: out of memory. */
 uint32_t flow_keys_put(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
                        uint64_t hash);
+/* The same for a key that is surely new. */
+uint32_t flow_keys_add(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
+                       uint64_t hash);
 uint64_t flow_key_hash(const flow_batch *b, const void *key, uint32_t len);
 
 /* The code of an IPv4 address (its 4 octets as they lie in memory) that was seen before, or UINT32_MAX. */

@@ -108,12 +108,13 @@ static bool load_4(flow_batch *b, struct flow_col *c, uint32_t *restrict codes,
         for (uint32_t i = 0; i < n; i++) {
             memcpy(&keys[i], p + i * in->stride, 4);
             hashes[i] = flow_hash4(b, keys[i]);
-            __builtin_prefetch(&c->keys.slots[(uint32_t)hashes[i] & c->keys.mask]);
+            if (c->keys.mask)
+                __builtin_prefetch(&c->keys.slots[(uint32_t)hashes[i] & c->keys.mask]);
         }
         for (uint32_t i = 0; i < n; i++) {
             uint32_t code = flow_keys_find4(&c->keys, keys[i], hashes[i]);
             if (code == UINT32_MAX) {
-                code = flow_keys_put(b, c, &keys[i], 4, hashes[i]);
+                code = flow_keys_add(b, c, &keys[i], 4, hashes[i]);
                 if (code == UINT32_MAX)
                     return false;
             }
@@ -135,7 +136,8 @@ static bool load_16(flow_batch *b, struct flow_col *c, uint32_t *restrict codes,
         const uint8_t *p = in->at + from * in->stride;
         for (uint32_t i = 0; i < n; i++) {
             hashes[i] = flow_hash16(b, p + i * in->stride);
-            __builtin_prefetch(&k->slots[(uint32_t)hashes[i] & k->mask]);
+            if (k->mask)
+                __builtin_prefetch(&k->slots[(uint32_t)hashes[i] & k->mask]);
         }
         for (uint32_t i = 0; k->mask && i < n; i++) {
             uint32_t code = k->slots[(uint32_t)hashes[i] & k->mask].code & ~FLOW_SLOT_FOUR;

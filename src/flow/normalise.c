@@ -20,6 +20,9 @@ _Static_assert((int)FLOW_received == FLOW_OPTION_received &&
                "both tables begin with the columns that head() fills");
 
 enum { N_BUCKETS = 4096, MAX_PLANS = 16384, MAX_OCTETS = 64 << 20 };
+/* What null rows of extra columns may take at one call: an exporter with many of them that joins late must not make a
+ * batch grow without bound before it can be handed on. Beyond that the JSON column serves. */
+enum { MAX_GAP = 64 << 20, SMALL_GAP = 512 };
 enum { PROTO_ICMP = 1, PROTO_ICMP6 = 58, N_RATES = 16 };
 
 /* What goes into the JSON column of a row: "name":value, at text[at .. at + len). */
@@ -55,6 +58,8 @@ struct pass {
     flow_normaliser *n;
     flow_batch *b;
     flow_plan *p;
+    size_t
+        gap_left; /* octets that may still be spent on rows before the first value of an extra column */
     bool failed; /* out of memory */
 };
 
@@ -209,11 +214,24 @@ static bool put_entries(flow_normaliser *n, flow_batch *b, uint32_t column)
 
 /* ---- targets ---- */
 
+/* Whether the rows between the last one of an extra column and this one may be filled up. */
+static bool may_fill(struct pass *s, uint32_t column, uint32_t row)
+{
+    const struct flow_col *c = &s->b->cols[column];
+    if (row <= c->n || row - c->n < SMALL_GAP)
+        return true;
+    size_t octets = (size_t)(row - c->n) * (c->list ? sizeof *c->starts : c->width);
+    if (octets > s->gap_left)
+        return false;
+    s->gap_left -= octets;
+    return true;
+}
+
 /* The column of a target; FLOW_NO_ROOM: the JSON column must take its values. */
-static uint32_t column_of(struct pass *s, struct flow_target *t)
+static uint32_t column_of(struct pass *s, struct flow_target *t, uint32_t row)
 {
     if (t->column != FLOW_NONE)
-        return t->column;
+        return !t->extra || may_fill(s, t->column, row) ? t->column : FLOW_NO_ROOM;
     uint32_t column;
     weir_status status = flow_find_column(s->b, t->name, strlen(t->name), (enum flow_type)t->type,
                                           t->list, &column, NULL);
@@ -228,7 +246,7 @@ static uint32_t column_of(struct pass *s, struct flow_target *t)
     if (status != WEIR_OK)
         return FLOW_NO_ROOM; /* asked again for the next value: there may be room in the next batch */
     t->column = column;
-    return column;
+    return may_fill(s, column, row) ? column : FLOW_NO_ROOM;
 }
 
 /* A row's cell that another element of the record has filled already: two names may meet in one column. */
@@ -340,7 +358,7 @@ static void put_value(struct pass *s, const weir_record *r, uint32_t field, uint
                       uint8_t how, uint32_t row)
 {
     struct flow_target *t = &s->p->targets[target];
-    uint32_t column = column_of(s, t);
+    uint32_t column = column_of(s, t, row);
     struct cell c;
     if (s->failed)
         return;
@@ -379,7 +397,7 @@ static bool room_for_items(struct pass *s, size_t n, size_t width)
 static void put_repeat(struct pass *s, const weir_record *r, const struct flow_op *op, uint32_t row)
 {
     struct flow_target *t = &s->p->targets[op->target];
-    uint32_t column = column_of(s, t);
+    uint32_t column = column_of(s, t, row);
     bool fits = column != FLOW_NO_ROOM && !is_filled(s, t, row);
     size_t width = is_key((enum flow_type)t->type) ? sizeof(uint32_t)
                                                    : flow_type_octets((enum flow_type)t->type);
@@ -440,13 +458,19 @@ static unsigned family_of(const flow_plan *p, const weir_record *r)
 
 /* The flow's own addresses and prefix lengths go by its family; other addresses (next hops, translated ones) may be of
  * the other one: the one that is not zero. */
+static bool takes_six(const flow_plan *p, const weir_record *r, const struct flow_op *op)
+{
+    uint32_t column = p->targets[op->target].column;
+    bool own = column == FLOW_src_addr || column == FLOW_dst_addr || column == FLOW_src_mask ||
+               column == FLOW_dst_mask;
+    if (!own && is_zero(r, op->field) != is_zero(r, op->other))
+        return is_zero(r, op->field);
+    return family_of(p, r) == 6;
+}
+
 static void put_either(struct pass *s, const weir_record *r, const struct flow_op *op, uint32_t row)
 {
-    const struct flow_target *t = &s->p->targets[op->target];
-    bool six = family_of(s->p, r) == 6;
-    if (t->column != FLOW_src_addr && t->column != FLOW_dst_addr && t->column != FLOW_src_mask &&
-        t->column != FLOW_dst_mask && is_zero(r, op->field) != is_zero(r, op->other))
-        six = is_zero(r, op->field);
+    bool six = takes_six(s->p, r, op);
     put_value(s, r, six ? op->other : op->field, op->target, op->how, row);
     put_spare(s, r, six ? op->field : op->other, row);
 }
@@ -608,10 +632,7 @@ static void put_scope(struct pass *s, const weir_record *r, uint32_t row)
     base_buf_reset(out);
     base_buf_char(out, '{');
     for (uint32_t i = 0; i < s->p->n_scope; i++) {
-        uint32_t before = 0;
-        while (before < i && s->p->fields[before].next != i)
-            before++;
-        if (before < i)
+        if (s->p->fields[i].again)
             continue; /* stands in the array of the first one */
         const char *name = s->p->fields[i].name;
         uint32_t next = s->p->fields[i].next;
@@ -758,7 +779,7 @@ static void load_value(struct pass *s, const struct records *in, const struct fl
         return;
     }
     if (op->load != FLOW_LOAD_ROWS) {
-        uint32_t column = column_of(s, t);
+        uint32_t column = column_of(s, t, in->row);
         if (s->failed)
             return;
         if (column != FLOW_NO_ROOM && s->b->cols[column].n <= in->row) {
@@ -773,6 +794,29 @@ static void load_value(struct pass *s, const struct records *in, const struct fl
         }
     }
     each(s, in, op);
+}
+
+/* Where all records of a set take the same one, which is so most of the time, both fields have their kernels. */
+static void all_either(struct pass *s, const struct records *in, const struct flow_op *op)
+{
+    bool six = takes_six(s->p, in->first, op), mixed = false;
+    for (uint32_t i = 1; i < in->n && !mixed; i++) {
+        weir_record r = record_at(in, i);
+        mixed = takes_six(s->p, &r, op) != six;
+    }
+    if (mixed) {
+        each(s, in, op);
+        return;
+    }
+    const uint32_t fields[2] = {op->field, op->other};
+    const uint8_t loads[2] = {op->load, op->load_other};
+    uint32_t spare = s->p->fields[fields[!six]].extra;
+    const struct flow_op ops[2] = {
+        {.kind = FLOW_OP_VALUE, .field = fields[six], .target = op->target, .load = loads[six]},
+        {.kind = FLOW_OP_VALUE, .field = fields[!six], .target = spare, .load = loads[!six]}};
+    load_value(s, in, &ops[0]);
+    if (!s->failed && !s->p->targets[spare].list)
+        load_value(s, in, &ops[1]);
 }
 
 /* sysUptime in milliseconds against the header's, as uptime_ns in src/wire/time.c has it. */
@@ -944,8 +988,10 @@ static void all_ops(struct pass *s, const struct records *in)
         case FLOW_OP_ICMP:
             all_icmp(s, in, op);
             break;
-        case FLOW_OP_REPEAT:
         case FLOW_OP_EITHER:
+            all_either(s, in, op);
+            break;
+        case FLOW_OP_REPEAT:
         case FLOW_OP_MPLS:
         case FLOW_OP_SCOPE:
         case FLOW_OP_AVC:
@@ -993,7 +1039,7 @@ static weir_status end(struct pass *s, uint32_t row, uint32_t n_rows, uint32_t e
 
 weir_status flow_add_record(flow_normaliser *n, flow_batch *b, const weir_record *r)
 {
-    struct pass s = {.n = n, .b = b};
+    struct pass s = {.n = n, .b = b, .gap_left = MAX_GAP};
     uint32_t row;
     if (!begin(&s, r, 1, &row))
         return lost(&s, 1);
@@ -1007,7 +1053,7 @@ weir_status flow_add_record(flow_normaliser *n, flow_batch *b, const weir_record
 weir_status flow_add_records(flow_normaliser *n, flow_batch *b, const weir_record *first,
                              size_t n_records)
 {
-    struct pass s = {.n = n, .b = b};
+    struct pass s = {.n = n, .b = b, .gap_left = MAX_GAP};
     struct records in = {.first = first, .n = (uint32_t)n_records};
     if (n_records == 0)
         return WEIR_OK;
@@ -1022,7 +1068,7 @@ weir_status flow_add_records(flow_normaliser *n, flow_batch *b, const weir_recor
 
 weir_status flow_add_options(flow_normaliser *n, flow_batch *b, const weir_record *r)
 {
-    struct pass s = {.n = n, .b = b};
+    struct pass s = {.n = n, .b = b, .gap_left = MAX_GAP};
     uint32_t row;
     if (!begin(&s, r, 1, &row))
         return lost(&s, 1);

@@ -117,14 +117,20 @@ static bool repeats(const struct maker *m, uint32_t field)
 static bool make_groups(struct maker *m)
 {
     flow_plan *p = m->p;
-    uint32_t n = p->n_fields;
-    for (uint32_t i = 0; i < n; i++) {
-        m->sorted[i] = i;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_fields; i++) {
+        /* A field that the template gives no octets says nothing; scopes of NetFlow v9 mostly are such fields. */
+        bool says = m->r->tmpl->fields[i].length > 0 || is_scope(m, i);
         p->fields[i].next = FLOW_NONE;
+        p->fields[i].again = !says;
+        if (says)
+            m->sorted[n++] = i;
     }
     qsort_r(m->sorted, n, sizeof *m->sorted, by_element, m);
     for (uint32_t i = 0; i < n; i++) {
-        if (i > 0 && element_key(m, m->sorted[i]) == element_key(m, m->sorted[i - 1]))
+        p->fields[m->sorted[i]].again =
+            i > 0 && element_key(m, m->sorted[i]) == element_key(m, m->sorted[i - 1]);
+        if (p->fields[m->sorted[i]].again)
             p->fields[m->sorted[i - 1]].next = m->sorted[i];
         else
             m->groups[m->n_groups++] = m->sorted[i];
@@ -175,7 +181,7 @@ static bool make_groups(struct maker *m)
     if (text.failed)
         return false;
     for (uint32_t i = 0; i < n; i++)
-        p->fields[i].name = p->text + (uintptr_t)p->fields[i].name;
+        p->fields[m->sorted[i]].name = p->text + (uintptr_t)p->fields[m->sorted[i]].name;
     for (uint32_t i = 0; i < p->n_targets; i++)
         p->targets[i].name = p->text + (uintptr_t)p->targets[i].name;
     return true;
@@ -348,8 +354,8 @@ static uint16_t natural_len(uint8_t family)
 /* Whether `first` or `last` says all that the field says, so that it needs no column of its own. */
 static bool time_kept(const struct maker *m, int field, uint8_t family)
 {
-    return field >= 0 && family != WIRE_FAMILY_NANOSECONDS &&
-           m->r->fields[field].length == natural_len(family);
+    return field >= 0 && family != WIRE_FAMILY_NANOSECONDS && natural_len(family) > 0 &&
+           m->r->tmpl->fields[field].length == natural_len(family);
 }
 
 static void make_flows(struct maker *m, bool *taken)
@@ -401,8 +407,12 @@ static void make_ops(struct maker *m, bool *taken)
             taken[six] = true;
         if (four != FLOW_NONE && six != FLOW_NONE) {
             struct flow_op *op = add_op(m, FLOW_OP_EITHER, four);
-            op->other = six;
             op->target = target;
+            op->field = six;
+            op->load_other = load_of(m, op);
+            op->field = four;
+            op->other = six;
+            op->load = load_of(m, op);
         } else if (four != FLOW_NONE && m->best[c][0].how == FLOW_HOW_AVC) {
             struct flow_op *op = add_op(m, FLOW_OP_AVC, four);
             op->target = target;

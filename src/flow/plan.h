@@ -43,10 +43,12 @@ enum flow_load {
 
 struct flow_op {
     uint8_t kind;
-    uint8_t how;           /* enum flow_how */
-    uint8_t load;          /* enum flow_load */
+    uint8_t how;        /* enum flow_how */
+    uint8_t load_other; /* of `other`, where that is a field */
+    uint8_t load;       /* enum flow_load */
     uint32_t field;
-    uint32_t other; /* EITHER: the IPv6 field, field is that of IPv4; AVC: the target of http_url, or FLOW_NONE */
+    uint32_t
+        other; /* EITHER: the IPv6 field, field is that of IPv4; AVC: the target of http_url, or FLOW_NONE */
     uint32_t target;
     flow_load_fn *
         fn; /* the loop that does it all, for an integer that fits into a column of the table; else NULL */
@@ -56,6 +58,7 @@ struct flow_op {
 struct flow_plan_field {
     const char *name; /* of its element, no other element of the template has it */
     uint32_t next;    /* next field of the same element, or FLOW_NONE */
+    bool again;       /* one of the same element stands before it, or it says nothing */
     uint32_t extra;   /* target of its extra column (a list when the element repeats) */
 };
 

@@ -2,14 +2,12 @@
 
 #include "parquet/bloom.h"
 #include "parquet/encode.h"
+#include "parquet/values.h"
 
-#include <endian.h>
 #include <lz4.h>
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
-
-_Static_assert(__BYTE_ORDER == __LITTLE_ENDIAN, "values and bitmaps go into the file as they are");
 
 #define DATA_PAGE 0
 #define DICTIONARY_PAGE 2
@@ -20,19 +18,6 @@ _Static_assert(__BYTE_ORDER == __LITTLE_ENDIAN, "values and bitmaps go into the 
 #define SMALL_RANGE 65536
 #define MAX_RANGE (1 << 20)
 #define MAX_MARKS 1024
-
-enum kind { BOOLS, INTS32, INTS64, OCTETS };
-
-/* The values of a chunk that are there, side by side. */
-struct values {
-    const struct meta_leaf *leaf;
-    const struct parquet_data *data;
-    size_t n_rows, n;
-    size_t n_null; /* rows */
-    enum kind kind;
-    const void *slots;     /* uint8_t, uint32_t, uint64_t or struct parquet_bytes; or ... */
-    const uint32_t *codes; /* ... of data->dict, and later of the chunk's own dictionary */
-};
 
 void chunk_encoder_done(struct chunk_encoder *e)
 {
@@ -63,243 +48,6 @@ weir_status chunk_flush(struct chunk_encoder *e, weir_err *err)
     return WEIR_OK;
 }
 
-/* ---- gathering ---- */
-
-/* Slots of the data that hold values, as runs. */
-struct runs {
-    const struct parquet_data *d;
-    bool list;
-    size_t row;
-};
-
-static size_t next_bit(const uint64_t *bits, size_t n, size_t at, bool value)
-{
-    while (at < n) {
-        uint64_t word = (value ? bits[at / 64] : ~bits[at / 64]) >> at % 64;
-        if (word) {
-            size_t found = at + (size_t)__builtin_ctzll(word);
-            return found < n ? found : n;
-        }
-        at = (at / 64 + 1) * 64;
-    }
-    return n;
-}
-
-static bool next_run(struct runs *r, size_t *from, size_t *n)
-{
-    const struct parquet_data *d = r->d;
-    *n = 0;
-    while (*n == 0 && r->row < d->n) {
-        size_t first = d->valid ? next_bit(d->valid, d->n, r->row, true) : r->row;
-        size_t end = d->valid ? next_bit(d->valid, d->n, first, false) : d->n;
-        r->row = end;
-        *from = first;
-        *n = end - first;
-        if (r->list && first < d->n) {
-            *from = d->starts[first];
-            *n = d->starts[end] - *from;
-        }
-    }
-    return *n > 0;
-}
-
-#define WIDEN(to_type, from_type)                                                                  \
-    do {                                                                                           \
-        const from_type *in_ = (const from_type *)d->values + from;                                \
-        to_type *out_ = (to_type *)to + at;                                                        \
-        for (size_t i_ = 0; i_ < n; i_++)                                                          \
-            out_[i_] = (to_type)in_[i_];                                                           \
-    } while (0)
-
-/* Slots from .. from + n of integers become 32 or 64 bits wide at to[at]. */
-static void widen(const struct parquet_data *d, bool is64, bool is_unsigned, size_t from, size_t n,
-                  void *to, size_t at)
-{
-    switch (d->width | (is64 ? 16 : 0) | (is_unsigned ? 32 : 0)) {
-    case 1:
-        WIDEN(uint32_t, int8_t);
-        break;
-    case 2:
-        WIDEN(uint32_t, int16_t);
-        break;
-    case 32 | 1:
-        WIDEN(uint32_t, uint8_t);
-        break;
-    case 32 | 2:
-        WIDEN(uint32_t, uint16_t);
-        break;
-    case 4:
-    case 32 | 4:
-        WIDEN(uint32_t, uint32_t);
-        break;
-    case 8:
-    case 32 | 8:
-        WIDEN(uint32_t, uint64_t);
-        break;
-    case 16 | 1:
-        WIDEN(uint64_t, int8_t);
-        break;
-    case 16 | 2:
-        WIDEN(uint64_t, int16_t);
-        break;
-    case 16 | 4:
-        WIDEN(uint64_t, int32_t);
-        break;
-    case 16 | 32 | 1:
-        WIDEN(uint64_t, uint8_t);
-        break;
-    case 16 | 32 | 2:
-        WIDEN(uint64_t, uint16_t);
-        break;
-    case 16 | 32 | 4:
-        WIDEN(uint64_t, uint32_t);
-        break;
-    default:
-        WIDEN(uint64_t, uint64_t);
-    }
-}
-
-static size_t slot_size(enum kind kind)
-{
-    static const size_t sizes[] = {
-        [BOOLS] = 1, [INTS32] = 4, [INTS64] = 8, [OCTETS] = sizeof(struct parquet_bytes)};
-    return sizes[kind];
-}
-
-static enum kind kind_of(const struct parquet_column *c)
-{
-    switch ((enum parquet_type)c->type) {
-    case PARQUET_BOOLEAN:
-        return BOOLS;
-    case PARQUET_INT32:
-    case PARQUET_FLOAT:
-        return INTS32;
-    case PARQUET_INT64:
-    case PARQUET_DOUBLE:
-        return INTS64;
-    case PARQUET_INT96:
-    case PARQUET_BYTE_ARRAY:
-    case PARQUET_FIXED:
-        break;
-    }
-    return OCTETS;
-}
-
-static bool is_int(const struct parquet_column *c)
-{
-    return c->type == PARQUET_INT32 || c->type == PARQUET_INT64;
-}
-
-static weir_status check_data(const struct meta_leaf *leaf, const struct parquet_data *d,
-                              size_t n_rows, weir_err *err)
-{
-    const struct parquet_column *c = &leaf->column;
-    const char *why = NULL;
-    if (d->n != n_rows)
-        why = "has not as many rows as its row group";
-    else if (c->list != (d->starts != NULL))
-        why = c->list ? "is a list but has no starts" : "has starts but is no list";
-    else if (d->valid && !c->optional)
-        why = "may not be null but has a bitmap";
-    else if (is_int(c) && d->width != 1 && d->width != 2 && d->width != 4 && d->width != 8)
-        why = "has integers that are not 1, 2, 4 or 8 octets wide";
-    else if (d->codes && kind_of(c) != OCTETS)
-        why = "has codes, which only strings can have";
-    for (size_t i = 0; !why && c->list && i < n_rows; i++)
-        if (d->starts[i] > d->starts[i + 1])
-            why = "has starts that fall";
-    if (why)
-        return weir_err_set(err, WEIR_EINVAL, 0, "parquet writer: column %s %s", c->name, why);
-    return WEIR_OK;
-}
-
-/* Bring the values that are there side by side, where they are not. */
-static weir_status gather(struct chunk_encoder *e, struct values *v, weir_err *err)
-{
-    const struct parquet_data *d = v->data;
-    const struct parquet_column *c = &v->leaf->column;
-    size_t from, n, first = 0, n_runs = 0;
-    v->kind = kind_of(c);
-    if (d->valid)
-        for (size_t row = 0; row < d->n; row += 64)
-            v->n_null += (size_t)__builtin_popcountll(
-                ~d->valid[row / 64] &
-                (d->n - row < 64 ? (UINT64_C(1) << (d->n - row)) - 1 : UINT64_MAX));
-    for (struct runs r = {d, c->list, 0}; next_run(&r, &from, &n);) {
-        first = n_runs++ ? first : from;
-        v->n += n;
-    }
-    if (!v->n)
-        return WEIR_OK;
-    size_t size = d->codes ? sizeof *d->codes : slot_size(v->kind);
-    bool as_is = n_runs == 1 && (d->codes || !is_int(c) || d->width == size);
-    if (as_is && d->codes)
-        v->codes = d->codes + first;
-    else if (as_is)
-        v->slots = (const char *)d->values + first * size;
-    if (as_is)
-        return WEIR_OK;
-    base_buf *into = d->codes ? &e->codes : &e->slots;
-    base_buf_reset(into);
-    char *to = v->n <= SIZE_MAX / size ? base_buf_room(into, v->n * size) : NULL;
-    if (!to)
-        return no_memory(v->leaf, err);
-    size_t at = 0;
-    for (struct runs r = {d, c->list, 0}; next_run(&r, &from, &n); at += n) {
-        if (d->codes)
-            memcpy(to + at * size, d->codes + from, n * size);
-        else if (is_int(c))
-            widen(d, v->kind == INTS64, c->unsigned_order, from, n, to, at);
-        else
-            memcpy(to + at * size, (const char *)d->values + from * size, n * size);
-    }
-    if (d->codes)
-        v->codes = (const uint32_t *)(void *)to;
-    else
-        v->slots = to;
-    return WEIR_OK;
-}
-
-/* Octets that slots i .. i + n take as PLAIN, about. */
-static uint64_t plain_octets(const struct values *v, size_t i, size_t n)
-{
-    uint64_t octets = 0;
-    if (v->kind != OCTETS)
-        return n * slot_size(v->kind);
-    if (v->leaf->column.type == PARQUET_FIXED)
-        return (uint64_t)n * v->leaf->column.type_length;
-    const struct parquet_bytes *slots = v->slots;
-    const struct parquet_data *d = v->data;
-    for (size_t k = i; k < i + n; k++) {
-        if (!v->codes)
-            octets += 4 + (uint64_t)slots[k].len;
-        else if (v->codes[k] < d->n_dict) /* else refused later */
-            octets += 4 + (uint64_t)d->dict[v->codes[k]].len;
-    }
-    return octets;
-}
-
-static size_t row_values(const struct parquet_data *d, size_t row)
-{
-    if (d->valid && !parquet_bit(d->valid, row))
-        return 0;
-    return d->starts ? d->starts[row + 1] - d->starts[row] : 1;
-}
-
-static size_t count_values(const struct parquet_data *d, size_t row, size_t end)
-{
-    size_t n = 0;
-    if (!d->starts && !d->valid)
-        return end - row;
-    for (; row < end && (d->starts || row % 64 || end - row < 64); row++)
-        n += row_values(d, row);
-    for (; end - row >= 64 && !d->starts; row += 64)
-        n += (size_t)__builtin_popcountll(d->valid[row / 64]);
-    for (; row < end; row++)
-        n += row_values(d, row);
-    return n;
-}
-
 /* Where a page that starts at `row` ends: after page_rows rows, or where it is large, but at a whole octet of the
  * bitmap. */
 static weir_status page_end(struct chunk_encoder *e, const struct values *v, bool measured,
@@ -309,8 +57,8 @@ static weir_status page_end(struct chunk_encoder *e, const struct values *v, boo
     uint64_t octets = 0;
     *end = stop;
     for (size_t i = row; measured && i < stop; i++) {
-        size_t n = row_values(v->data, i);
-        uint64_t more = plain_octets(v, value, n) + n / 4;
+        size_t n = values_of_row(v->data, i);
+        uint64_t more = values_plain_octets(v, value, n) + n / 4;
         if (more > CHUNK_MAX_ROW_OCTETS)
             return weir_err_set(
                 err, WEIR_ELIMIT, 0,
@@ -326,27 +74,13 @@ static weir_status page_end(struct chunk_encoder *e, const struct values *v, boo
     return WEIR_OK;
 }
 
-/* Octets that a value takes at most as PLAIN. */
-static size_t largest_value(const struct values *v)
-{
-    if (v->kind != OCTETS)
-        return slot_size(v->kind);
-    if (v->leaf->column.type == PARQUET_FIXED)
-        return v->leaf->column.type_length;
-    const struct parquet_bytes *all = v->codes ? v->data->dict : v->slots;
-    size_t n = v->codes ? v->data->n_dict : v->n, most = 0;
-    for (size_t i = 0; i < n; i++)
-        most = all[i].len > most ? all[i].len : most;
-    return most + 4;
-}
-
 /* Divide the rows into pages. */
 static weir_status divide(struct chunk_encoder *e, const struct values *v, size_t *n_pages,
                           weir_err *err)
 {
     size_t row = 0, value = 0, n = 0;
-    bool measured = v->data->starts ? plain_octets(v, 0, v->n) > CHUNK_PAGE_OCTETS
-                                    : e->page_rows > CHUNK_PAGE_OCTETS / largest_value(v);
+    bool measured = v->data->starts ? values_plain_octets(v, 0, v->n) > CHUNK_PAGE_OCTETS
+                                    : e->page_rows > CHUNK_PAGE_OCTETS / values_largest(v);
     for (;;) {
         if (n == e->cap_pages) {
             size_t cap = e->cap_pages ? e->cap_pages * 2 : 64;
@@ -361,7 +95,7 @@ static weir_status divide(struct chunk_encoder *e, const struct values *v, size_
             break;
         size_t end;
         WEIR_TRY(page_end(e, v, measured, row, value, &end, err));
-        value += count_values(v->data, row, end);
+        value += values_of_rows(v->data, row, end);
         row = end;
         n++;
     }
@@ -378,7 +112,7 @@ static size_t list_levels(struct chunk_encoder *e, const struct values *v, size_
     const struct parquet_data *d = v->data;
     size_t n = 0;
     for (size_t i = row; i < end; i++) {
-        size_t items = row_values(d, i);
+        size_t items = values_of_row(d, i);
         n += items ? items : 1;
     }
     if (n > e->cap_levels) {
@@ -391,7 +125,7 @@ static size_t list_levels(struct chunk_encoder *e, const struct values *v, size_
     }
     uint32_t *to = e->levels, empty = v->leaf->column.optional;
     for (size_t i = row; i < end; i++) {
-        size_t items = row_values(d, i);
+        size_t items = values_of_row(d, i);
         if (repetition) {
             *to++ = 0;
             for (size_t k = 1; k < items; k++)
@@ -437,7 +171,7 @@ static void put_values(struct chunk_encoder *e, const struct values *v, size_t f
 {
     const struct parquet_bytes *bytes =
         v->slots ? (const struct parquet_bytes *)v->slots + from : NULL;
-    const char *raw = v->slots ? (const char *)v->slots + from * slot_size(v->kind) : NULL;
+    const char *raw = v->slots ? (const char *)v->slots + from * values_slot_size(v->kind) : NULL;
     unsigned width;
     if (encoding == PARQUET_RLE_DICTIONARY) {
         width = e->dict.n > 1 ? encode_width(e->dict.n - 1) : 0;
@@ -448,25 +182,25 @@ static void put_values(struct chunk_encoder *e, const struct values *v, size_t f
     if (!n && encoding == PARQUET_PLAIN)
         return;
     switch (v->kind) {
-    case BOOLS:
+    case VALUES_BOOLS:
         if (encoding == PARQUET_RLE)
             encode_rle_bools(out, (const uint8_t *)raw, n);
         else
             encode_plain_bools(out, (const uint8_t *)raw, n);
         break;
-    case INTS32:
+    case VALUES_INTS32:
         if (encoding == PARQUET_DELTA_BINARY_PACKED)
             encode_delta32(out, (const uint32_t *)v->slots + from, n);
         else
             base_buf_add(out, raw, n * 4);
         break;
-    case INTS64:
+    case VALUES_INTS64:
         if (encoding == PARQUET_DELTA_BINARY_PACKED)
             encode_delta64(out, (const uint64_t *)v->slots + from, n);
         else
             base_buf_add(out, raw, n * 8);
         break;
-    case OCTETS:
+    case VALUES_OCTETS:
         if (encoding == PARQUET_DELTA_LENGTH_BYTE_ARRAY)
             encode_delta_length(out, bytes, n);
         else if (v->leaf->column.type == PARQUET_FIXED)
@@ -493,9 +227,9 @@ static void put_entries(struct chunk_encoder *e, const struct values *v, base_bu
 {
     const struct dict *d = &e->dict;
     base_buf_reset(out);
-    if (v->kind == INTS64) {
+    if (v->kind == VALUES_INTS64) {
         base_buf_add(out, d->ints, d->n * sizeof *d->ints);
-    } else if (v->kind == INTS32) {
+    } else if (v->kind == VALUES_INTS32) {
         char *at = base_buf_room(out, d->n * sizeof(uint32_t));
         for (size_t i = 0; at && i < d->n; i++) {
             uint32_t narrow = (uint32_t)d->ints[i];
@@ -608,11 +342,11 @@ static void int_range(const struct values *v, const struct bounds *all, uint64_t
                       uint64_t *range)
 {
     uint64_t low = 0, high = 0;
-    size_t size = slot_size(v->kind);
+    size_t size = values_slot_size(v->kind);
     memcpy(&low, all->min.octets, size);
     memcpy(&high, all->max.octets, size);
     *min = low;
-    *range = v->kind == INTS32 ? (uint32_t)(high - low) : high - low;
+    *range = v->kind == VALUES_INTS32 ? (uint32_t)(high - low) : high - low;
 }
 
 /* Candidates for integers and floats, the dictionary made if one pays. Returns their number. */
@@ -620,7 +354,7 @@ static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
                                   const struct bounds *all, enum parquet_encoding *to, size_t *n,
                                   weir_err *err)
 {
-    bool is64 = v->kind == INTS64, ints = is_int(&v->leaf->column);
+    bool is64 = v->kind == VALUES_INTS64, ints = values_are_ints(&v->leaf->column);
     unsigned width = is64 ? 64 : 32, range_bits = width;
     uint64_t min = 0, range = UINT64_MAX;
     uint64_t plain_bits = (uint64_t)v->n * width;
@@ -727,9 +461,9 @@ static weir_status choose(struct chunk_encoder *e, struct values *v, const struc
     e->dict.n = 0;
     if (!v->n)
         candidates[n++] = PARQUET_PLAIN;
-    else if (v->kind == OCTETS)
+    else if (v->kind == VALUES_OCTETS)
         WEIR_TRY(octet_candidates(e, v, candidates, &n, err));
-    else if (v->kind != BOOLS)
+    else if (v->kind != VALUES_BOOLS)
         WEIR_TRY(int_candidates(e, v, all, candidates, &n, err));
     else {
         candidates[n++] = PARQUET_PLAIN;
@@ -849,7 +583,7 @@ static void find_bounds(struct chunk_encoder *e, const struct values *v, size_t 
         struct chunk_page *page = &e->pages[i];
         if (page[0].value == page[1].value)
             continue;
-        if (v->kind != OCTETS)
+        if (v->kind != VALUES_OCTETS)
             page_bounds(v, page);
         else if (v->codes)
             bounds_of_codes(&e->dict, v->codes + page[0].value, page[1].value - page[0].value, text,
@@ -857,7 +591,7 @@ static void find_bounds(struct chunk_encoder *e, const struct values *v, size_t 
         else
             bounds_of_slots((const struct parquet_bytes *)v->slots + page[0].value,
                             page[1].value - page[0].value, text, &page->bounds);
-        lost = lost || (!page->bounds.known && v->kind == OCTETS);
+        lost = lost || (!page->bounds.known && v->kind == VALUES_OCTETS);
         bounds_join(c, all, &page->bounds);
     }
     all->known = all->known && !lost;
@@ -931,13 +665,13 @@ static void bloom_add(const struct values *v, const struct dict *d, size_t i, ui
 {
     struct parquet_bytes b = {0};
     uint64_t hash;
-    if (v->kind == OCTETS) {
+    if (v->kind == VALUES_OCTETS) {
         b = d ? d->bytes[i] : ((const struct parquet_bytes *)v->slots)[i];
         hash = bloom_hash(b.data, b.len);
     } else if (d) {
-        hash = bloom_hash(&d->ints[i], slot_size(v->kind));
+        hash = bloom_hash(&d->ints[i], values_slot_size(v->kind));
     } else {
-        size_t size = slot_size(v->kind);
+        size_t size = values_slot_size(v->kind);
         hash = bloom_hash((const char *)v->slots + i * size, size);
     }
     bloom_insert(bits, octets, hash);
@@ -946,7 +680,7 @@ static void bloom_add(const struct values *v, const struct dict *d, size_t i, ui
 static weir_status put_bloom(struct chunk_encoder *e, const struct values *v, bool by_dict,
                              struct meta_chunk *meta, weir_err *err)
 {
-    if (v->kind == BOOLS)
+    if (v->kind == VALUES_BOOLS)
         return WEIR_OK; /* which has nothing to tell that the bounds do not */
     size_t n = by_dict ? e->dict.n : v->n;
     uint32_t octets = bloom_octets(n, e->bloom_fpp);
@@ -1066,7 +800,7 @@ static void describe(struct chunk_encoder *e, const struct values *v, size_t n_p
     if (v->codes)
         meta->value_octets = (int64_t)e->dict.value_octets;
     else if (v->n)
-        meta->value_octets = (int64_t)(plain_octets(v, 0, v->n) - 4 * (uint64_t)v->n);
+        meta->value_octets = (int64_t)(values_plain_octets(v, 0, v->n) - 4 * (uint64_t)v->n);
 }
 
 weir_status chunk_encode(struct chunk_encoder *e, const struct meta_leaf *leaf,
@@ -1078,8 +812,7 @@ weir_status chunk_encode(struct chunk_encoder *e, const struct meta_leaf *leaf,
     struct choice choice = {0};
     size_t n_pages = 0, tried;
     if (data->n) {
-        WEIR_TRY(check_data(leaf, data, n_rows, err));
-        WEIR_TRY(gather(e, &v, err));
+        WEIR_TRY(values_gather(&v, &e->slots, &e->codes, err));
     } else if (!leaf->column.optional) {
         return weir_err_set(err, WEIR_EINVAL, 0, "parquet writer: column %s may not be null",
                             leaf->column.name);
@@ -1095,10 +828,10 @@ weir_status chunk_encode(struct chunk_encoder *e, const struct meta_leaf *leaf,
     WEIR_TRY(divide(e, &v, &n_pages, err));
     tried = typical_page(e->pages, n_pages);
     /* The range of integers helps to choose; bounds of octets are found through the dictionary. */
-    if (v.kind != OCTETS)
+    if (v.kind != VALUES_OCTETS)
         find_bounds(e, &v, n_pages, all);
     WEIR_TRY(choose(e, &v, all, &e->pages[tried], &choice, err));
-    if (v.kind == OCTETS)
+    if (v.kind == VALUES_OCTETS)
         find_bounds(e, &v, n_pages, all);
     WEIR_TRY(put_pages(e, &v, n_pages, tried, &choice, meta, err));
     describe(e, &v, n_pages, &choice, all, meta);

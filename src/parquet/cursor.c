@@ -13,11 +13,12 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slots are copied from
 
 enum {
     READ_AHEAD = 256 << 10, /* octets read at once: they stay in the cache until they are decoded */
-    READ_HEADER = 1 << 10,  /* the same where only a page's header is looked at */
-    HEADER_MAX = 1 << 20,   /* a header with statistics of long strings */
-    LEVELS = 512,           /* of a list, decoded at once */
-    CODES = 512,            /* likewise, where codes become values */
-    MAX_ITEMS = 1 << 26,    /* of the lists of one window */
+    BLOCK_ROUND = 128 << 10,
+    READ_HEADER = 1 << 10,      /* the same where only a page's header is looked at */
+    HEADER_MAX = 1 << 20,       /* a header with statistics of long strings */
+    LEVELS = 512,               /* of a list, decoded at once */
+    CODES = 512,                /* likewise, where codes become values */
+    MAX_ITEMS = 1 << 26,        /* of the lists of one window */
     MAX_HELD_OCTETS = 1 << 30,  /* pages kept for one window */
     INDEX_WORTH_ROWS = 1 << 17, /* rows to pass over for which the offset index is fetched */
     N_SPARE = 4,
@@ -152,8 +153,10 @@ static bool block_take(parquet_cursor *c, struct block *b, size_t n)
         c->spare[i] = (struct block){0};
         return true;
     }
-    b->p = malloc(n);
-    b->cap = b->p ? n : 0;
+    /* Rounded up, so that the next page, which is a little larger, can have it again. */
+    size_t cap = n < BLOCK_ROUND / 2 ? n : (n + BLOCK_ROUND - 1) / BLOCK_ROUND * BLOCK_ROUND;
+    b->p = malloc(cap);
+    b->cap = b->p ? cap : 0;
     return b->p != NULL;
 }
 
@@ -945,7 +948,9 @@ static void expand(parquet_cursor *c, const struct decode_validity *v)
 {
     if (!v->nulls)
         return;
-    if (c->slot == 4)
+    if (!c->n_slots)
+        memset(c->slots, 0, v->n * c->slot);
+    else if (c->slot == 4)
         c->ops->expand32(c->slots, v->bits, v->n, c->n_slots);
     else if (c->slot == 8)
         c->ops->expand64(c->slots, v->bits, v->n, c->n_slots);

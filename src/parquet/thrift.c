@@ -108,6 +108,16 @@ int64_t thrift_natural(struct thrift_rd *r, const struct thrift_field *f)
     return v;
 }
 
+int32_t thrift_natural32(struct thrift_rd *r, const struct thrift_field *f)
+{
+    int64_t v = thrift_natural(r, f);
+    if (v > INT32_MAX) {
+        thrift_fail(r, WEIR_EFORMAT, "a number is outside 32 bits");
+        return 0;
+    }
+    return (int32_t)v;
+}
+
 bool thrift_bool(struct thrift_rd *r, const struct thrift_field *f)
 {
     return want(r, f->type == THRIFT_TRUE || f->type == THRIFT_FALSE) && f->type == THRIFT_TRUE;

@@ -57,6 +57,8 @@ bool thrift_next(struct thrift_rd *r, struct thrift_field *f);
 int64_t thrift_int(struct thrift_rd *r, const struct thrift_field *f); /* i8 to i64 */
 int32_t thrift_i32(struct thrift_rd *r, const struct thrift_field *f); /* ... outside i32: dead */
 int64_t thrift_natural(struct thrift_rd *r, const struct thrift_field *f); /* ... below 0: dead */
+int32_t thrift_natural32(struct thrift_rd *r,
+                         const struct thrift_field *f); /* ... or outside i32 */
 bool thrift_bool(struct thrift_rd *r, const struct thrift_field *f);
 struct parquet_bytes thrift_bytes(struct thrift_rd *r,
                                   const struct thrift_field *f); /* data never NULL when alive */

@@ -2,7 +2,7 @@
  *
  *     parquet_writer_new(&options, &schema, &w, &err);
  *     for each row group:  parquet_writer_group(w, data, n_rows, &meta, &err);   // octets go to the sink
- *     parquet_writer_finish(w, &err);                                            // page index, bloom filters, footer
+ *     parquet_writer_finish(w, kv, n_kv, &err);                                  // page index, footer
  *
  * The metadata of each finished row group can be taken out and given back, so that a file that was interrupted can be
  * completed by another process (parquet_writer_resume): a journal keeps them. One thread at a time. */
@@ -26,7 +26,8 @@ struct parquet_writer_options {
         codec; /* enum parquet_codec: ZSTD, LZ4_RAW or NONE; a page that it does not shrink by 7 %
                                   makes its chunk be stored as it is */
     int level; /* of zstd, 1 to 22 */
-    size_t page_rows;       /* rows a page; 0: 32768 */
+    size_t page_rows; /* rows a page, made a multiple of 8; 0: 32768. A page of large values ends
+                                  early */
     size_t max_dict_octets; /* a larger dictionary is given up for plain values; 0: 64 MiB */
     const bool *bloom;      /* one a column: with a bloom filter; NULL: none */
     double bloom_fpp;       /* false positives; 0: 0.01 */
@@ -41,21 +42,23 @@ weir_status parquet_writer_new(const struct parquet_writer_options *o,
                                weir_err *err);
 void parquet_writer_free(parquet_writer *w); /* takes NULL; without finish the file has no footer */
 
-/* Columns added behind the others: the row groups already written get nulls for them, at finish. The column must be
- * optional. */
+/* Columns added behind the others, without bloom filters: the row groups already written get nulls for them, at
+ * finish. The column must be optional. */
 weir_status parquet_writer_add_columns(parquet_writer *w, const struct parquet_column *columns,
                                        size_t n, weir_err *err);
 
 /* Write one row group: data[n columns], all of n_rows rows (1 to 2^31 - 1). A column whose data has n 0 is null in
- * all rows. Nothing of a group that failed will be in the file's footer; the writer cannot be used further. */
+ * all rows. Its bloom filters follow it. WEIR_EINVAL: data that breaks the rules of struct parquet_data; WEIR_ELIMIT: a
+ * row of one column has more than 128 MiB; WEIR_ENOMEM; or the sink's. Nothing of a group that failed will be in the
+ * file's footer; the writer cannot be used further. */
 weir_status parquet_writer_group(parquet_writer *w, const struct parquet_data *data, size_t n_rows,
                                  weir_err *err);
 
 /* Octets given to the sink so far: where the next row group begins. */
 uint64_t parquet_writer_offset(const parquet_writer *w);
 
-/* What finish needs to know of the last row group (its RowGroup struct, page index, bloom filters), appended to out:
- * opaque, with a version of its own. */
+/* What finish needs to know of the last row group (its RowGroup struct and page index), appended to out: opaque, with a
+ * version and a checksum of its own. Nothing before the first row group. */
 void parquet_writer_group_meta(const parquet_writer *w, base_buf *out);
 
 /* A writer that goes on behind `offset` octets of a file whose row groups are described by metas[n] (from
@@ -65,7 +68,7 @@ weir_status parquet_writer_resume(const struct parquet_writer_options *o,
                                   const struct parquet_bytes *metas, size_t n, parquet_writer **out,
                                   weir_err *err);
 
-/* Bloom filters, page index, footer. With kv[n_kv] as key-value metadata. */
+/* Nulls of added columns, page index, footer. With kv[n_kv] as key-value metadata. */
 weir_status parquet_writer_finish(parquet_writer *w, const struct parquet_key_value *kv,
                                   size_t n_kv, weir_err *err);
 

@@ -85,7 +85,9 @@ void *query_arena_regex(query_arena *a, const char *pattern, bool ignore_case, c
     int failed =
         regcomp(&c->regex, pattern, REG_EXTENDED | REG_NOSUB | (ignore_case ? REG_ICASE : 0));
     if (failed) {
-        (void)regerror(failed, &c->regex, why, cap);
+        why[0] = '\0';
+        if (failed != REG_ESPACE)
+            (void)regerror(failed, &c->regex, why, cap);
         return NULL;
     }
     c->next = a->regexes;

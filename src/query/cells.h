@@ -98,6 +98,8 @@ void query_program_done(struct query_program *p);
 int query_program_field(struct query_program *p, const struct query_field *f);
 /* Literal text in front of the next cell. */
 void query_program_lit(struct query_program *p, const char *text, size_t len);
+/* Literal text in the arena, with room behind it so that it may be copied in whole words; NULL: out of memory. */
+const char *query_literal(query_arena *a, const char *text, size_t len);
 /* Add a cell: takes the literal text gathered so far. */
 void query_program_cell(struct query_program *p, query_arena *a, struct query_cell c);
 
@@ -118,11 +120,12 @@ struct query_writer {
     bool plain, full_ipv6;
     struct query_clock clock, gmt;
     char flags[256][8];
-    uint64_t rows; /* written so far */
+    uint64_t rows;        /* written so far */
+    char digits[1001][4]; /* 000 to 999 */
     /* of the block */
     struct query_view *views;
-    const struct query_cell **active;
-    size_t n_views, cap_views, n_active, cap_active, bound;
+    struct query_active *active;
+    size_t n_rows, n_views, cap_views, n_active, cap_active, bound;
 };
 
 void query_writer_init(struct query_writer *w, base_buf *out, bool plain, bool full_ipv6, bool utc);

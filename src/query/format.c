@@ -268,7 +268,7 @@ static const struct query_format_kind csv_kind = {
 static const struct query_format_kind csv_long_kind = {
     .begin = csv_begin, .block = query_format_rows, .records = true, .totals = true};
 
-/* The 48 columns that nfdump up to 1.7.2 called csv: names and forms of their own. */
+/* The 48 columns that nfdump 1.7.1 called csv: names and forms of their own. */
 /* clang-format off */
 static const struct {
     const char *name, *token;

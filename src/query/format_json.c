@@ -72,6 +72,10 @@ static const struct key keys[] = {
     {"mpls_8", C(MPLS), W(LABELS), true, 8, {F(mpls_labels), F(mpls_exp), F(mpls_eos)}},
     {"mpls_9", C(MPLS), W(LABELS), true, 9, {F(mpls_labels), F(mpls_exp), F(mpls_eos)}},
     {"mpls_10", C(MPLS), W(LABELS), true, 10, {F(mpls_labels), F(mpls_exp), F(mpls_eos)}},
+    {"in_src_mac", C(ANY_JSON), W(PRESENT), false, 0, {F(src_mac)}},
+    {"out_dst_mac", C(ANY_JSON), W(PRESENT), false, 0, {F(out_dst_mac)}},
+    {"in_dst_mac", C(ANY_JSON), W(PRESENT), false, 0, {F(dst_mac)}},
+    {"out_src_mac", C(ANY_JSON), W(PRESENT), false, 0, {F(out_src_mac)}},
     {"cli_latency", C(MILLIS), W(PRESENT), false, 0, {F(client_latency_us)}},
     {"srv_latency", C(MILLIS), W(PRESENT), false, 0, {F(server_latency_us)}},
     {"app_latency", C(MILLIS), W(PRESENT), false, 0, {F(app_latency_us)}},
@@ -101,7 +105,7 @@ static const char *literal(query_format *f, const char *name, bool six, uint32_t
     if (four)
         *four = '6';
     base_buf_str(&b, f->compact ? ":" : " : ");
-    char *text = b.failed ? NULL : query_arena_text(f->arena, b.data, b.len);
+    const char *text = b.failed ? NULL : query_literal(f->arena, b.data, b.len);
     *len = text ? (uint32_t)b.len : 0;
     base_buf_done(&b);
     return text;

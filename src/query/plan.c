@@ -357,6 +357,7 @@ weir_status query_plan_make(struct query_plan *p, const struct query *q, bool wa
     p->c_rate = p->c_exporter = p->c_domain = p->c_sampler = p->c_in_if = -1;
     p->lookup_rates = q->lookup && query_lookup_has(q->lookup, QUERY_LOOKUP_RATE);
     WEIR_TRY(add_filter(p, err));
+    p->n_filter_leaves = p->n_leaves;
     p->f_flows = p->f_packets = p->f_bytes = p->f_out_packets = p->f_out_bytes = -1;
     p->f_first = p->f_last = -1;
     if (!want_totals)

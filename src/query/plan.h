@@ -64,7 +64,7 @@ struct query_plan {
     struct query_plan_field *fields;
     size_t n_fields;
     struct query_leaf *leaves;
-    size_t n_leaves;
+    size_t n_leaves, n_filter_leaves; /* the filter's come first, then those of HAVINGs */
     struct query_node *nodes; /* nodes[0] is the root */
     size_t n_nodes;
     /* Fields of the totals, -1 without */

@@ -963,7 +963,7 @@ weir_status query_filter_open(struct query_filter *f, struct query_scan *s, bool
 {
     f->scan = s;
     *none = *all = false;
-    size_t n = f->plan->n_leaves;
+    size_t n = f->plan->n_filter_leaves;
     for (size_t i = 0; i < n; i++)
         WEIR_TRY(bind_column(f, i, err));
     enum verdict v = fold(f, 0, false);

@@ -119,6 +119,11 @@ static uint8_t list_of(uint8_t kind)
                                                                         : QUERY_TEXT_LIST;
 }
 
+uint8_t query_column_kind(const struct parquet_column *c)
+{
+    return c->list ? list_of(kind_of(c)) : kind_of(c);
+}
+
 /* A kind of items: of a list, or of the column itself. */
 static uint8_t item_kind(uint8_t kind)
 {
@@ -145,7 +150,7 @@ weir_status query_scan_column(struct query_scan *s, int column, struct query_sca
     c->source_kind = kind_of(c->type);
     c->kind = atomic_load_explicit(&p->kind, memory_order_relaxed);
     if (c->kind == QUERY_UNKNOWN)
-        c->kind = c->type->list ? list_of(c->source_kind) : c->source_kind;
+        c->kind = query_column_kind(c->type);
     if (c->type->list != query_is_list(c->kind)) {
         /* A list where other files have single values, or the other way round: nothing to compare or add up. */
         c->missing = c->all_null = true;
@@ -542,6 +547,8 @@ static weir_status take_coded(struct query_scan_column *c, const struct parquet_
         for (size_t i = 0; i < n; i++)
             num[i] = dict[codes[i]];
     out->v.num = num;
+    for (size_t i = 0; *valid && i < n; i++)
+        num[i] = parquet_bit(*valid, i) ? num[i] : 0;
     if (!c->dict_null)
         return WEIR_OK;
     if (!*valid) {
@@ -550,8 +557,10 @@ static weir_status take_coded(struct query_scan_column *c, const struct parquet_
         memset(*valid, 0xff, (n / 64 + 1) * sizeof **valid);
     }
     for (size_t i = 0; i < n; i++)
-        if (c->dict_null[codes[at ? at[i] : i]])
+        if (c->dict_null[codes[at ? at[i] : i]]) {
             clear_bit(*valid, i);
+            num[i] = 0;
+        }
     return WEIR_OK;
 }
 

@@ -83,6 +83,9 @@ weir_status query_scan_data(struct query_scan *s, struct query_scan_column *c,
 /* Whether counters must be multiplied; worked out once a row group. */
 weir_status query_scan_rate(struct query_scan *s, enum query_rate *out, weir_err *err);
 
+/* What values of a column are, by its type in a file. */
+uint8_t query_column_kind(const struct parquet_column *c);
+
 /* A number of one kind as one of another; false: it does not fit. */
 bool query_convert(uint64_t *v, uint8_t from, uint8_t to);
 

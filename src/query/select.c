@@ -52,11 +52,15 @@ static bool is_name(struct query_word w)
     return true;
 }
 
-/* "did you mean" for messages: an empty text where nothing is near. */
+/* "did you mean" for messages: an empty text where nothing is near. Names of elements have capitals, ours have not:
+ * "appName" is no mistyped app_name. */
 static const char *hint(struct query_word w, char *out, size_t cap)
 {
     char near[48];
-    if (!is_quoted(w) && query_word_near(w, true, near, sizeof near))
+    bool capitals = false;
+    for (size_t i = 0; i < w.len; i++)
+        capitals = capitals || (w.at[i] >= 'A' && w.at[i] <= 'Z');
+    if (!is_quoted(w) && !capitals && query_word_near(w, true, near, sizeof near))
         (void)snprintf(out, cap, ", did you mean %s?", near);
     else
         out[0] = '\0';

@@ -5,6 +5,7 @@
 #include "archive_rows.h"
 #include "unit.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/stat.h>
@@ -107,22 +108,33 @@ static inline void fixture_expect(const char *path, uint64_t n, const char *extr
     rows_seen_done(&seen);
 }
 
-/* Files below dir whose name ends with suffix; the path of the last one in path[size]. */
+/* Files below dir whose name ends with suffix; the path of the last one by name in path[size] (may be NULL). */
 static inline unsigned fixture_find(const char *dir, const char *suffix, char *path, size_t size)
 {
-    char command[1200];
     unsigned n = 0;
-    (void)snprintf(command, sizeof command, "find %s -type f -name '*%s' | sort", dir, suffix);
-    FILE *p = popen(command, "r");
-    char line[512];
-    while (p && fgets(line, sizeof line, p)) {
-        line[strcspn(line, "\n")] = 0;
-        if (path)
-            (void)snprintf(path, size, "%s", line);
-        n++;
+    char last[512] = "";
+    struct dirent *e;
+    DIR *d = opendir(dir);
+    while (d && (e = readdir(d))) {
+        char name[512], below[512] = "";
+        size_t len = strlen(e->d_name), tail = strlen(suffix);
+        int fits = snprintf(name, sizeof name, "%s/%s", dir, e->d_name);
+        bool dots = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+        if (dots || fits >= (int)sizeof name)
+            continue;
+        if (e->d_type == DT_DIR) {
+            n += fixture_find(name, suffix, below, sizeof below);
+        } else if (len >= tail && strcmp(e->d_name + len - tail, suffix) == 0) {
+            memcpy(below, name, sizeof below);
+            n++;
+        }
+        if (strcmp(below, last) > 0)
+            memcpy(last, below, sizeof last);
     }
-    if (p)
-        (void)pclose(p);
+    if (d)
+        (void)closedir(d);
+    if (path && *last)
+        (void)snprintf(path, size, "%s", last);
     return n;
 }
 
@@ -131,12 +143,38 @@ static inline unsigned fixture_count(const struct fixture *f, const char *suffix
     return fixture_find(f->dir, suffix, NULL, 0);
 }
 
-/* The archive as it is now, as a crash would leave it: copied to `to`. */
+static inline void fixture_copy_tree(const char *from, const char *to)
+{
+    struct dirent *e;
+    DIR *d = opendir(from);
+    UNIT_CHECK(d && mkdir(to, 0700) == 0, "cannot copy %s to %s", from, to);
+    while ((e = readdir(d))) {
+        char a[512], b[512];
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        UNIT_CHECK(snprintf(a, sizeof a, "%s/%s", from, e->d_name) < (int)sizeof a &&
+                       snprintf(b, sizeof b, "%s/%s", to, e->d_name) < (int)sizeof b,
+                   "%s: a name too long", from);
+        if (e->d_type == DT_DIR) {
+            fixture_copy_tree(a, b);
+            continue;
+        }
+        FILE *in = fopen(a, "rb"), *out = fopen(b, "wb");
+        char octets[16384];
+        size_t n = 0;
+        bool good = in && out;
+        while (good && (n = fread(octets, 1, sizeof octets, in)) > 0)
+            good = fwrite(octets, 1, n, out) == n;
+        UNIT_CHECK(good && fclose(in) == 0 && fclose(out) == 0, "cannot copy %s to %s", a, b);
+    }
+    (void)closedir(d);
+}
+
+/* The archive as it is now, as a crash would leave it: copied to `to`, in place of what is there. */
 static inline void fixture_copy(const struct fixture *f, const char *to)
 {
-    char command[1200];
-    (void)snprintf(command, sizeof command, "rm -rf %s && cp -r %s %s", to, f->dir, to);
-    UNIT_CHECK(system(command) == 0, "%s", command);
+    (void)nftw(to, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
+    fixture_copy_tree(f->dir, to);
 }
 
 static inline void fixture_report(void *user, const char *path, uint64_t rows, const weir_err *err)

@@ -116,8 +116,8 @@ static void make(const char *name, struct made *m)
                 continue;
             }
             m->codes[r] = m->vec.n_dict;
-            m->dict[m->vec.n_dict++] =
-                (struct query_text){c->text[r], c->kind == QUERY_OCTETS ? 12 : (uint32_t)strlen(c->text[r])};
+            m->dict[m->vec.n_dict++] = (struct query_text){
+                c->text[r], c->kind == QUERY_OCTETS ? 12 : (uint32_t)strlen(c->text[r])};
         }
     }
 }
@@ -154,7 +154,8 @@ static struct query_summary sum = {.files = 2,
                                    .elapsed_ns = 1000000};
 
 /* The format's output for rows from..to of the block (cut into blocks of one row when `single`). */
-static const char *run(struct query_format_options o, unsigned from, unsigned to, bool single, bool summary)
+static const char *run(struct query_format_options o, unsigned from, unsigned to, bool single,
+                       bool summary)
 {
     static struct made made[4096];
     static struct query_vec vecs[4096];
@@ -345,8 +346,8 @@ static void test_numbers(void **state)
     for (size_t i = 0; i < UNIT_N(cases); i++) {
         char text[48];
         text[query_scaled_text(text, cases[i].v, false)] = 0;
-        UNIT_CHECK(strcmp(text, cases[i].want) == 0, "%llu: %s, not %s", (unsigned long long)cases[i].v,
-                   text, cases[i].want);
+        UNIT_CHECK(strcmp(text, cases[i].want) == 0, "%llu: %s, not %s",
+                   (unsigned long long)cases[i].v, text, cases[i].want);
     }
     /* as printf rounds them */
     for (uint64_t v = 1000000; v < 30000000; v += 50000 / 4) {
@@ -443,7 +444,8 @@ static void test_extras(void **state)
     o.name = "raw";
     const char *text = run(o, 1, 2, false, false);
     assert_non_null(strstr(text, "\nFlow Record: \n  RecordCount  =                 1\n"));
-    assert_non_null(strstr(text, "\n  first        =     1699999993107 [2023-11-14 22:13:13.107]\n"));
+    assert_non_null(
+        strstr(text, "\n  first        =     1699999993107 [2023-11-14 22:13:13.107]\n"));
     assert_non_null(strstr(text, "\n  proto        =                 6 TCP\n"));
     assert_non_null(strstr(text, "\n  tcp flags    =              0x1f ...APRSF\n"));
     assert_non_null(strstr(text, "\n  src addr     =       10.21.7.188\n"));
@@ -461,38 +463,51 @@ static void test_extras(void **state)
 static void test_groups(void **state)
 {
     (void)state;
-    struct query_field keys[3] = {query_field_column(FLOW_src_addr), query_field_column(FLOW_dst_port)};
+    struct query_field keys[3] = {query_field_column(FLOW_src_addr),
+                                  query_field_column(FLOW_dst_port)};
     struct query_format_options o = {.aggregated = true, .keys = keys, .n_keys = 2};
     same("-A srcip,dstport", run(o, 0, 3, false, false),
-         "Date first seen             Duration           Src IP Addr Dst Pt   Packets    Bytes      bps    Bpp Flows\n"
-         "2023-11-14 22:13:12.498     00:00:00.000     10.21.113.139     53         1       80        0     80     1\n"
-         "2023-11-14 22:13:13.107     00:00:00.017       10.21.7.188    443        42     2804    1.3 M     66     1\n"
-         "2023-11-14 22:13:17.831     00:00:00.026  2001:db..7e:264c    443        22     1893   582461     86     1\n");
+         "Date first seen             Duration           Src IP Addr Dst Pt   Packets    Bytes     "
+         " bps    Bpp Flows\n"
+         "2023-11-14 22:13:12.498     00:00:00.000     10.21.113.139     53         1       80     "
+         "   0     80     1\n"
+         "2023-11-14 22:13:13.107     00:00:00.017       10.21.7.188    443        42     2804    "
+         "1.3 M     66     1\n"
+         "2023-11-14 22:13:17.831     00:00:00.026  2001:db..7e:264c    443        22     1893   "
+         "582461     86     1\n");
     o.name = "csv";
     same("-A srcip,dstport -o csv", run(o, 1, 2, false, false),
          "firstSeen,duration,srcAddr,dstPort,packets,bytes,bps,bpp,flows\n"
          "2023-11-14 22:13:13.107,0.017,10.21.7.188,443,42,2804,1319529,66,1\n");
     o.name = "ndjson";
     same("-A srcip,dstport -o ndjson", run(o, 2, 3, false, false),
-         "{\"src6_addr\":\"2001:db8:0:a89e:ba7d:398b:bc7e:264c\",\"dst_port\":443,\"first\":\"2023-11-14T22:13:17.831\","
-         "\"last\":\"2023-11-14T22:13:17.857\",\"in_packets\":22,\"in_bytes\":1893,\"out_packets\":0,\"out_bytes\":0,"
+         "{\"src6_addr\":\"2001:db8:0:a89e:ba7d:398b:bc7e:264c\",\"dst_port\":443,\"first\":\"2023-"
+         "11-14T22:13:17.831\","
+         "\"last\":\"2023-11-14T22:13:17.857\",\"in_packets\":22,\"in_bytes\":1893,\"out_packets\":"
+         "0,\"out_bytes\":0,"
          "\"aggr_flows\":1,\"pps\":846,\"bps\":582461,\"bpp\":86}\n");
     o.name = "long"; /* what is no key has no value */
     same("-A srcip,dstport -o long", run(o, 1, 2, false, false),
-         "Date first seen             Duration     Proto      Src IP Addr:Port          Dst IP Addr:Port     Flags Tos  Packets    Bytes Flows\n"
-         "2023-11-14 22:13:13.107     00:00:00.017 0          10.21.7.188:0     ->          0.0.0.0:443   ...APRSF   0       42     2804     1\n");
+         "Date first seen             Duration     Proto      Src IP Addr:Port          Dst IP "
+         "Addr:Port     Flags Tos  Packets    Bytes Flows\n"
+         "2023-11-14 22:13:13.107     00:00:00.017 0          10.21.7.188:0     ->          "
+         "0.0.0.0:443   ...APRSF   0       42     2804     1\n");
     o.name = NULL;
     o.n_keys = 1;
     keys[0] = query_field_column(FLOW_proto);
-    same("-A proto", run(o, 1, 2, false, false),
-         "Date first seen             Duration      Proto   Packets    Bytes      bps    Bpp Flows\n"
-         "2023-11-14 22:13:13.107     00:00:00.017  TCP          42     2804    1.3 M     66     1\n");
+    same(
+        "-A proto", run(o, 1, 2, false, false),
+        "Date first seen             Duration      Proto   Packets    Bytes      bps    Bpp Flows\n"
+        "2023-11-14 22:13:13.107     00:00:00.017  TCP          42     2804    1.3 M     66     "
+        "1\n");
     keys[0] = query_field_derived(QUERY_D_SRC_NET);
     keys[0].bits4 = 24;
     keys[0].bits6 = 128;
     same("-A srcip4/24", run(o, 0, 1, false, false),
-         "Date first seen             Duration           Src IP Addr   Packets    Bytes      bps    Bpp Flows\n"
-         "2023-11-14 22:13:12.498     00:00:00.000       10.21.113.0         1       80        0     80     1\n");
+         "Date first seen             Duration           Src IP Addr   Packets    Bytes      bps   "
+         " Bpp Flows\n"
+         "2023-11-14 22:13:12.498     00:00:00.000       10.21.113.0         1       80        0   "
+         "  80     1\n");
 }
 
 static void test_stats(void **state)
@@ -506,11 +521,16 @@ static void test_stats(void **state)
     struct query_format_options o = {.stats = stats, .n_stats = 1};
     static const char want[] =
         "Top 10 Src IP Addr ordered by bytes:\n"
-        "Date first seen                 Duration Proto       Src IP Addr    Flows(%)     Packets(%)       Bytes(%)         pps      bps   bpp\n"
-        "2023-11-14 22:13:12.498     00:00:00.000 any       10.21.113.139        1( 6.7)        1( 0.0)       80( 0.0)        0        0    80\n"
-        "2023-11-14 22:13:13.107     00:00:00.017 any         10.21.7.188        1( 6.7)       49( 0.0)     3504( 0.0)     2882    1.6 M    71\n"
-        "2023-11-14 22:13:17.831     00:00:00.026 any    2001:db..7e:264c        1( 6.7)       22( 0.0)     1893( 0.0)      846   582461    86\n"
-        "2023-11-11 22:13:20.000  2d 23:59:59.999 any            10.0.0.1       12(80.0)  100.0 M(100.0)  123.5 G(100.0)      385    3.8 M  1234\n\n";
+        "Date first seen                 Duration Proto       Src IP Addr    Flows(%)     "
+        "Packets(%)       Bytes(%)         pps      bps   bpp\n"
+        "2023-11-14 22:13:12.498     00:00:00.000 any       10.21.113.139        1( 6.7)        1( "
+        "0.0)       80( 0.0)        0        0    80\n"
+        "2023-11-14 22:13:13.107     00:00:00.017 any         10.21.7.188        1( 6.7)       49( "
+        "0.0)     3504( 0.0)     2882    1.6 M    71\n"
+        "2023-11-14 22:13:17.831     00:00:00.026 any    2001:db..7e:264c        1( 6.7)       22( "
+        "0.0)     1893( 0.0)      846   582461    86\n"
+        "2023-11-11 22:13:20.000  2d 23:59:59.999 any            10.0.0.1       12(80.0)  100.0 "
+        "M(100.0)  123.5 G(100.0)      385    3.8 M  1234\n\n";
     same("-s srcip/bytes, totals at the end", run(o, 0, 4, false, false), want);
     same("-s srcip/bytes, row by row", run(o, 0, 4, true, false), want);
     o.totals = &sum;
@@ -518,15 +538,21 @@ static void test_stats(void **state)
     o.name = "csv";
     same("-s srcip/bytes -o csv", run(o, 3, 4, false, false),
          "ts,te,td,pr,val,fl,flP,pkt,pktP,byt,bytP,pps,bps,bpp\n"
-         "2023-11-11 22:13:20.000,2023-11-14 22:13:19.999,259199.999,any,10.0.0.1,12,80.0,99999999,100.0,123456789012,100.0,385,3810394,1234\n");
+         "2023-11-11 22:13:20.000,2023-11-14 "
+         "22:13:19.999,259199.999,any,10.0.0.1,12,80.0,99999999,100.0,123456789012,100.0,385,"
+         "3810394,1234\n");
     o.name = "json";
     o.n_stats = 2;
     same("two statistics -o json", run(o, 3, 4, false, false),
-         "[\n{\n\t\"stat\" : \"srcip/bytes\",\n\t\"first\" : \"2023-11-11T22:13:20.000\",\n\t\"last\" : \"2023-11-14T22:13:19.999\",\n"
-         "\t\"proto\" : 0,\n\t\"srcip\" : \"10.0.0.1\",\n\t\"flows\" : 12,\n\t\"packets\" : 99999999,\n\t\"bytes\" : 123456789012,\n"
+         "[\n{\n\t\"stat\" : \"srcip/bytes\",\n\t\"first\" : "
+         "\"2023-11-11T22:13:20.000\",\n\t\"last\" : \"2023-11-14T22:13:19.999\",\n"
+         "\t\"proto\" : 0,\n\t\"srcip\" : \"10.0.0.1\",\n\t\"flows\" : 12,\n\t\"packets\" : "
+         "99999999,\n\t\"bytes\" : 123456789012,\n"
          "\t\"pps\" : 385,\n\t\"bps\" : 3810394,\n\t\"bpp\" : 1234\n},\n"
-         "{\n\t\"stat\" : \"proto/ibyte\",\n\t\"first\" : \"2023-11-11T22:13:20.000\",\n\t\"last\" : \"2023-11-14T22:13:19.999\",\n"
-         "\t\"proto\" : 1,\n\t\"flows\" : 12,\n\t\"packets\" : 99999999,\n\t\"bytes\" : 123456789012,\n"
+         "{\n\t\"stat\" : \"proto/ibyte\",\n\t\"first\" : \"2023-11-11T22:13:20.000\",\n\t\"last\" "
+         ": \"2023-11-14T22:13:19.999\",\n"
+         "\t\"proto\" : 1,\n\t\"flows\" : 12,\n\t\"packets\" : 99999999,\n\t\"bytes\" : "
+         "123456789012,\n"
          "\t\"pps\" : 385,\n\t\"bps\" : 3810394,\n\t\"bpp\" : 1234\n}]\n");
     o.name = NULL;
     o.stats = &stats[1];
@@ -534,13 +560,16 @@ static void test_stats(void **state)
     o.plain_numbers = true;
     o.quiet = true;
     same("-s proto/ibyte -N -q", run(o, 1, 2, false, false),
-         "2023-11-14 22:13:13.107            0.017 6                     6        1( 6.7)       42( 0.0)     2804( 0.0)     2470  1319529    66\n\n");
+         "2023-11-14 22:13:13.107            0.017 6                     6        1( 6.7)       "
+         "42( 0.0)     2804( 0.0)     2470  1319529    66\n\n");
     assert_int_equal(query_stat_parse(a, "record/bytes", &stats[0], &err), WEIR_OK);
     o = (struct query_format_options){.stats = stats, .n_stats = 1};
     same("-s record/bytes", run(o, 0, 1, false, false),
          "Top 10 flows ordered by bytes:\n"
-         "Date first seen             Duration     Proto      Src IP Addr:Port          Dst IP Addr:Port   Packets    Bytes Flows\n"
-         "2023-11-14 22:13:12.498     00:00:00.000 UDP      10.21.113.139:63086 ->   143.247.83.118:53           1       80     1\n");
+         "Date first seen             Duration     Proto      Src IP Addr:Port          Dst IP "
+         "Addr:Port   Packets    Bytes Flows\n"
+         "2023-11-14 22:13:12.498     00:00:00.000 UDP      10.21.113.139:63086 ->   "
+         "143.247.83.118:53           1       80     1\n");
     query_arena_free(a);
 }
 
@@ -549,8 +578,13 @@ static void test_chart(void **state)
     (void)state;
     struct query_field time = query_field_derived(QUERY_D_TIME_BUCKET);
     time.span_us = 60000000;
-    struct query_format_options o = {
-        .name = "chart", .keys = &time, .n_keys = 1, .aggregated = true, .width = 44, .ascii = true, .chart_by = "packets"};
+    struct query_format_options o = {.name = "chart",
+                                     .keys = &time,
+                                     .n_keys = 1,
+                                     .aggregated = true,
+                                     .width = 44,
+                                     .ascii = true,
+                                     .chart_by = "packets"};
     same("chart", run(o, 0, 3, false, false),
          "packets in intervals of 1m\n"
          "2023-11-14 22:13:00         1 #\n"
@@ -560,12 +594,14 @@ static void test_chart(void **state)
     same("chart with blocks", run(o, 0, 3, true, false),
          "packets in intervals of 1m\n"
          "2023-11-14 22:13:00         1 \u258e\n"
-         "2023-11-14 22:14:00        49 \u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\n"
+         "2023-11-14 22:14:00        49 "
+         "\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\n"
          "2023-11-14 22:15:00        22 \u2588\u2588\u2588\u2588\u2588\u258a\n\n");
     o.ascii = true;
     o.chart_by = "bps";
     const char *text = run(o, 2, 4, false, false);
-    assert_non_null(strstr(text, "\n... 149 intervals without flows\n2023-11-15 00:45:00    16.5 G ####"));
+    assert_non_null(
+        strstr(text, "\n... 149 intervals without flows\n2023-11-15 00:45:00    16.5 G ####"));
 }
 
 static void test_summary(void **state)
@@ -575,10 +611,12 @@ static void test_summary(void **state)
     const char *text = strstr(run(o, 0, 1, false, true), "Summary");
     assert_non_null(text);
     static const char want[] =
-        "Summary: total flows: 15, total bytes: 123.5 G, total packets: 100.0 M, avg bps: 3.8 M, avg pps: 385, avg bpp: 1234\n"
+        "Summary: total flows: 15, total bytes: 123.5 G, total packets: 100.0 M, avg bps: 3.8 M, "
+        "avg pps: 385, avg bpp: 1234\n"
         "Time window: 2023-11-11 22:13:20 - 2023-11-14 22:13:19\n"
         "Total flows processed: 100, passed: 4, Blocks skipped: 1, Bytes read: 647376\n"
-        "Counters scaled by the sampling rate: 1 of 4 flows; 2 flows of unknown rate counted as sent\n"
+        "Counters scaled by the sampling rate: 1 of 4 flows; 2 flows of unknown rate counted as "
+        "sent\n"
         "Files: 2, row groups: 2 read, 1 skipped (1 outside the time window)\n"
         "Sys: ";
     UNIT_CHECK(strncmp(text, want, strlen(want)) == 0, "got\n%s", text);
@@ -586,16 +624,20 @@ static void test_summary(void **state)
     o.quiet = true;
     assert_null(strstr(run(o, 0, 1, false, true), "Summary"));
     o = (struct query_format_options){.name = "csv-long"};
-    assert_non_null(strstr(run(o, 0, 1, false, true),
-                           "\nSummary\nflows,bytes,packets,avg_bps,avg_pps,avg_bpp\n15,123456794489,100000071,3810395,385,1234\n"));
+    assert_non_null(
+        strstr(run(o, 0, 1, false, true), "\nSummary\nflows,bytes,packets,avg_bps,avg_pps,avg_"
+                                          "bpp\n15,123456794489,100000071,3810394,385,1234\n"));
     o.name = "ndjson:bytes";
     same("no summary in data", run(o, 0, 1, false, true), "{\"bytes\":80}\n");
     base_buf b = {0};
     struct query q = {0};
     query_summary_json(&q, &sum, &b);
     base_buf_char(&b, 0);
-    assert_non_null(strstr(b.data, "{\"summary\":{\"flows\":15,\"packets\":100000071,\"bytes\":123456794489,"));
-    assert_non_null(strstr(b.data, ",\"first\":\"2023-11-11T22:13:20.000000Z\",\"last\":\"2023-11-14T22:13:19.999999Z\"}}\n"));
+    assert_non_null(
+        strstr(b.data, "{\"summary\":{\"flows\":15,\"packets\":100000071,\"bytes\":123456794489,"));
+    assert_non_null(strstr(
+        b.data,
+        ",\"first\":\"2023-11-11T22:13:20.000000Z\",\"last\":\"2023-11-14T22:13:19.999999Z\"}}\n"));
     base_buf_done(&b);
 }
 
@@ -671,11 +713,13 @@ static void test_parquet(void **state)
         parquet_close(f);
     }
     struct query_field key = query_field_column(FLOW_src_addr);
-    struct query_format_options o = {.name = "parquet", .aggregated = true, .keys = &key, .n_keys = 1};
+    struct query_format_options o = {
+        .name = "parquet", .aggregated = true, .keys = &key, .n_keys = 1};
     (void)run(o, 0, 0, false, true); /* an empty result is a file too */
     parquet_file *f;
     weir_err err = {0};
-    assert_int_equal(parquet_open_memory(written.data, written.len - 1, "result", &f, &err), WEIR_OK);
+    assert_int_equal(parquet_open_memory(written.data, written.len - 1, "result", &f, &err),
+                     WEIR_OK);
     assert_int_equal(parquet_n_rows(f), 0);
     assert_int_equal(parquet_column_find(f, "src_addr"), 0);
     assert_true(parquet_column_find(f, "flows") > 0);
@@ -716,16 +760,11 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_data),
-        cmocka_unit_test(test_extras),
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_stats),
-        cmocka_unit_test(test_chart),
-        cmocka_unit_test(test_summary),
-        cmocka_unit_test(test_parquet),
-        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_tables),  cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_data),    cmocka_unit_test(test_extras),
+        cmocka_unit_test(test_groups),  cmocka_unit_test(test_stats),
+        cmocka_unit_test(test_chart),   cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_parquet), cmocka_unit_test(test_wrong),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     base_buf_done(&written);

@@ -156,6 +156,7 @@ static void test_keys(void **state)
         {"src_addr,app_name,duration", "src_addr app_name duration"},
         {"vlan", "vlan"},
         {"httpRequestHost", "httpRequestHost?"},
+        {"appName", "appName?"}, /* an element, not app_name with a mistake in it */
         {"\"srcipp\"", "srcipp?"},
         {"", "!no name of a field"},
         {"srcip,", "!no name of a field"},

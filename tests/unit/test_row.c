@@ -40,10 +40,10 @@ static void test_values(void **state)
         uint8_t version, kind, time;
         uint64_t first, last;
     } cases[] = {
-        {9, FLOW_KIND_V9, FLOW_TIME_UPTIME_MS, 1599999999000, 1599999999500},
-        {5, FLOW_KIND_V5, FLOW_TIME_UPTIME_MS, 1599999999000, 1599999999500},
-        {1, FLOW_KIND_V5, FLOW_TIME_UPTIME_MS, 1599999999000, 1599999999500},
-        {7, FLOW_KIND_V5, FLOW_TIME_UPTIME_MS, 1599999999000, 1599999999500},
+        {9, FLOW_KIND_V9, FLOW_TIME_EPOCH_MS, 1599999999000, 1599999999500},
+        {5, FLOW_KIND_V5, FLOW_TIME_EPOCH_MS, 1599999999000, 1599999999500},
+        {1, FLOW_KIND_V5, FLOW_TIME_EPOCH_MS, 1599999999000, 1599999999500},
+        {7, FLOW_KIND_V5, FLOW_TIME_EPOCH_MS, 1599999999000, 1599999999500},
         {10, FLOW_KIND_IPFIX, FLOW_TIME_EPOCH_NS, 1599999999000000000, 1599999999500000000},
     };
     static const uint8_t src[16] = {192, 0, 2, 1}, dst[16] = {192, 0, 2, 255};
@@ -155,6 +155,34 @@ static void test_both_ways(void **state)
     pairing_free(p);
 }
 
+/* v9: by start and source, among the flows of one exporter; a later flow takes the place of one like it. */
+static void test_pairs(void **state)
+{
+    (void)state;
+    struct flow flows[4][2], peer;
+    struct entry e;
+    struct row r = row_of("192.0.2.1", "192.0.2.2");
+    row_entry(&r, &anyone, flows[0], &e);
+    r.dst = "192.0.2.3";
+    r.octets = 7;
+    row_entry(&r, &anyone, flows[1], &e); /* takes the place of the first */
+    r = row_of("192.0.2.4", "192.0.2.1");
+    r.exporter = "192.0.2.98";
+    row_entry(&r, &anyone, flows[2], &e); /* of another exporter */
+    r.exporter = "192.0.2.99";
+    row_entry(&r, &anyone, flows[3], &e);
+    pairing *p = pairing_new(PAIR_START, 0, 1 << 20);
+    assert_int_equal(pairing_find(p, &flows[0][0], 0, &peer), WEIR_END);
+    assert_int_equal(pairing_find(p, &flows[1][0], 0, &peer), WEIR_END);
+    assert_int_equal(pairing_waiting(p), 1);
+    assert_int_equal(pairing_find(p, &flows[2][0], 0, &peer), WEIR_END);
+    assert_int_equal(pairing_find(p, &flows[3][0], 0, &peer), WEIR_OK);
+    assert_int_equal(peer.octets, 7);
+    struct connection c = connection_of(&flows[3][0], &peer);
+    assert_int_equal(connection_duration_ms(&c), 500);
+    pairing_free(p);
+}
+
 /* However rows come, they are analysed by arrival, packet and start; equal ones as they came. */
 static void test_order_of_rows(void **state)
 {
@@ -198,7 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),        cmocka_unit_test(test_times),
         cmocka_unit_test(test_addresses),     cmocka_unit_test(test_both_ways),
-        cmocka_unit_test(test_order_of_rows),
+        cmocka_unit_test(test_order_of_rows), cmocka_unit_test(test_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
