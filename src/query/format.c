@@ -98,6 +98,8 @@ struct query_token_use query_format_use(query_format *f, size_t result)
     return (struct query_token_use){.arena = f->arena,
                                     .full_ipv6 = f->o.full_ipv6,
                                     .has = groups ? group_has : NULL,
+                                    .keys = f->o.keys,
+                                    .n_keys = groups ? f->o.n_keys : 0,
                                     .user = f};
 }
 
@@ -151,7 +153,9 @@ const char *query_order_name(const struct query_order *o, bool record)
                    {QUERY_D_OUT_BPS, "obps"},    {QUERY_D_OUT_BPP, "obpp"}};
     bool is_column = o->field.what == QUERY_F_COLUMN;
     if (record && is_column) /* -s record and -O count what came in, and call it by its name */
-        return o->field.id == FLOW_first ? "tstart" : o->field.id == FLOW_last ? "tend" : o->field.name;
+        return o->field.id == FLOW_first  ? "tstart"
+               : o->field.id == FLOW_last ? "tend"
+                                          : o->field.name;
     if (o->field.what != QUERY_F_EXTRA)
         for (size_t i = 0; i < (is_column ? ARRAY_LEN(columns) : ARRAY_LEN(derived)); i++)
             if (o->field.id == (is_column ? columns : derived)[i].id)
@@ -225,7 +229,7 @@ static weir_status group_table(struct query_token_use *use, const query_format *
                 .v = {(int16_t)query_program_field(&r->program, k), -1, -1, -1, -1, -1}};
             query_program_cell(&r->program, f->arena, c);
         } else if (t) {
-            query_token_table(use, t, &r->program, &r->header);
+            query_token_table(use, t, k, &r->program, &r->header);
         } else {
             query_field_table(use, k, &r->program, &r->header);
         }

@@ -305,7 +305,7 @@ static weir_status listed(query_format *f, struct query_format_result *r,
         add(f, &r->program, t ? t->csv : field.name,
             (struct query_cell){
                 .op = QUERY_CELL_ANY_JSON,
-                .v = {(int16_t)query_program_field(&r->program, &field), -1, -1, -1, -1, -1}});
+                .v = {(int16_t)query_token_index(use, &r->program, &field), -1, -1, -1, -1, -1}});
     }
 }
 

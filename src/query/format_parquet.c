@@ -434,7 +434,9 @@ static weir_status add(query_format *f, const struct query_field *field, const c
     struct pq *q = f->state;
     struct query_program *p = &f->results[0].program;
     size_t n = p->n_fields;
-    int at = query_program_field(p, field);
+    struct query_token_use use = query_format_use(f, 0);
+    use.has = NULL; /* a column that groups have no value for is null */
+    int at = query_token_index(&use, p, field);
     if (at < 0)
         return no_memory(err);
     if (p->n_fields == n)

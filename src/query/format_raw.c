@@ -133,6 +133,8 @@ static void add_label(struct query_program *p, const char *label)
     n += len;
     for (; n < 15; n++)
         text[n] = ' ';
+    if (text[n - 1] != ' ')
+        text[n++] = ' ';
     memcpy(text + n, "= ", 2);
     query_program_lit(p, text, n + 2);
 }

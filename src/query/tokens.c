@@ -388,21 +388,28 @@ void query_format_names(base_buf *out)
 
 /* --- cells ---------------------------------------------------------------------------------------- */
 
-static int field_index(const struct query_token_use *use, struct query_program *p,
-                       const struct query_field *f)
+int query_token_index(const struct query_token_use *use, struct query_program *p,
+                      const struct query_field *f)
 {
+    /* The keys of groups have arguments (a span, a prefix length) that a name alone does not tell. */
+    for (size_t i = 0; i < use->n_keys; i++) {
+        const struct query_field *k = &use->keys[i];
+        if (f->what == QUERY_F_DERIVED && k->what == f->what && k->id == f->id && k->n == f->n)
+            return query_program_field(p, k);
+    }
     return use->has && !use->has(use->user, f) ? -1 : query_program_field(p, f);
 }
 
 static struct query_cell token_cell(const struct query_token_use *use, const struct query_token *t,
-                                    struct query_program *p, bool csv)
+                                    const struct query_field *key, struct query_program *p,
+                                    bool csv)
 {
     struct query_cell c = {.op = csv ? t->csv_op : t->op, .arg = t->arg, .missing = t->missing};
     for (size_t k = 0; k < QUERY_CELL_FIELDS; k++) {
         c.v[k] = -1;
         if (t->f[k]) {
-            struct query_field f = query_token_field(t, k);
-            c.v[k] = (int16_t)field_index(use, p, &f);
+            struct query_field f = k == 0 && key ? *key : query_token_field(t, k);
+            c.v[k] = (int16_t)query_token_index(use, p, &f);
         }
     }
     if (!csv) {
@@ -417,20 +424,20 @@ static struct query_cell token_cell(const struct query_token_use *use, const str
 }
 
 void query_token_table(const struct query_token_use *use, const struct query_token *t,
-                       struct query_program *p, base_buf *header)
+                       const struct query_field *key, struct query_program *p, base_buf *header)
 {
     if ((t->align & A) && use->full_ipv6)
         for (int i = 0; i < QUERY_IPV6_MORE; i++)
             base_buf_char(header, ' ');
     base_buf_str(header, t->header);
-    query_program_cell(p, use->arena, token_cell(use, t, p, false));
+    query_program_cell(p, use->arena, token_cell(use, t, key, p, false));
 }
 
 static struct query_cell field_cell(const struct query_token_use *use, const struct query_field *f,
                                     struct query_program *p, uint8_t op)
 {
     return (struct query_cell){.op = op,
-                               .v = {(int16_t)field_index(use, p, f), -1, -1, -1, -1, -1}};
+                               .v = {(int16_t)query_token_index(use, p, f), -1, -1, -1, -1, -1}};
 }
 
 void query_field_table(const struct query_token_use *use, const struct query_field *f,
@@ -529,7 +536,7 @@ static weir_status add_format(const struct query_token_use *use, const char *s, 
         } else if (t && t->unavailable) {
             return unavailable(t, err);
         } else if (t) {
-            query_token_table(use, t, p, header);
+            query_token_table(use, t, NULL, p, header);
         } else if (inner) {
             WEIR_TRY(add_format(use, inner, depth + 1, p, header, err));
         } else {
@@ -587,7 +594,7 @@ void query_csv_column(const struct query_token_use *use, const struct query_toke
     }
     if (t) {
         query_csv_name(header, t->csv);
-        query_program_cell(p, use->arena, token_cell(use, t, p, true));
+        query_program_cell(p, use->arena, token_cell(use, t, f, p, true));
     } else {
         query_csv_name(header, f->name);
         query_program_cell(p, use->arena, field_cell(use, f, p, QUERY_CELL_ANY_CSV));
@@ -655,7 +662,7 @@ weir_status query_tokens_csv(const struct query_token_use *use, const char *list
             break;
         if (s != WEIR_OK)
             return s;
-        query_csv_column(use, t, &f, p, header);
+        query_csv_column(use, t, t ? NULL : &f, p, header);
     }
     query_program_lit(p, "\n", 1);
     query_program_end(p, use->arena);

@@ -47,16 +47,23 @@ struct query_token_use {
     /* Which fields the result has a value for: NULL: all. Others are left out and count as missing. */
     bool (*has)(void *user, const struct query_field *f);
     void *user;
+    const struct query_field *keys; /* of the groups, n_keys */
+    size_t n_keys;
 };
+
+/* The column of f in the result, added when new: the key of that name where there is one. -1: it has none. */
+int query_token_index(const struct query_token_use *use, struct query_program *p,
+                      const struct query_field *f);
 
 /* "%ts %td %pr ..." into cells, and the header line (without its end) appended to header. %line and the like are put
  * in place; %{name} is any field. WEIR_EFORMAT. */
 weir_status query_tokens_text(const struct query_token_use *use, const char *format,
                               struct query_program *p, base_buf *header, weir_err *err);
 
-/* A column more of a table: a token, or any field under its own name. */
+/* A column more of a table: a token, or any field under its own name. key: the token's field with its arguments, such as
+ * the span of a time; NULL: none. */
 void query_token_table(const struct query_token_use *use, const struct query_token *t,
-                       struct query_program *p, base_buf *header);
+                       const struct query_field *key, struct query_program *p, base_buf *header);
 void query_field_table(const struct query_token_use *use, const struct query_field *f,
                        struct query_program *p, base_buf *header);
 
@@ -67,7 +74,7 @@ void query_program_end(struct query_program *p, query_arena *a);
 weir_status query_column_next(const struct query_token_use *use, const char **at,
                               const struct query_token **t, struct query_field *f, weir_err *err);
 
-/* CSV: a list of tokens and field names, with its header line; one column more (t, or NULL and f); a name as CSV has it. */
+/* CSV: a list of tokens and field names, with its header line; one column more (t with key f or NULL, or t NULL and f); a name as CSV has it. */
 weir_status query_tokens_csv(const struct query_token_use *use, const char *list,
                              struct query_program *p, base_buf *header, weir_err *err);
 void query_csv_column(const struct query_token_use *use, const struct query_token *t,

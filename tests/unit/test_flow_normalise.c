@@ -321,6 +321,17 @@ static void test_head_and_times(void **unused)
            "protocol_version=10 "
            "sequence=7 template_id=256 first=2023-11-14T22:13:20.000000Z "
            "last=2023-11-14T22:13:20.000000Z bytes=5");
+    static const char two[] =
+        "received=2023-11-14T22:13:20.000000Z exporter=192.0.2.1 exporter_port=4739 domain=9 "
+        "protocol_version=10 sequence=7 template_id=256 first=2023-11-14T22:13:20.000000Z "
+        "last=2023-11-14T22:13:20.000000Z bytes=5; "
+        "received=2023-11-14T22:13:20.000000Z exporter=192.0.2.1 exporter_port=4739 domain=9 "
+        "protocol_version=10 template_id=256 first=2023-11-14T22:13:20.000000Z "
+        "last=2023-11-14T22:13:20.000000Z bytes=6";
+    expect(0, "the sequence number, once a packet",
+           "I seq=7 dom=9{ S0002{ 0100 0001 0001 0001 } S0100{ 05 06 } }", two);
+    expect(0, "and once over several sets",
+           "I seq=7 dom=9{ S0002{ 0100 0001 0001 0001 } S0100{ 05 } S0100{ 06 } }", two);
     expect(0, "v1 has no domain, no sequence, no template",
            "F1 count=1{ 0a000001 0a000002 0a000003 0001 0002 00000005 000003e8 000f4240 000f4240 "
            "0050 01bb 0000 06 00 12 "
