@@ -365,7 +365,7 @@ static weir_status read_group(struct reading *r, const uint8_t *p, size_t len, w
     int64_t min = (int64_t)base_rd_u64(&d), max = (int64_t)base_rd_u64(&d);
     struct archive_groups *g = &r->j->groups;
     uint64_t first = g->n ? g->items[g->n - 1].end : 0;
-    if (d.dead || group_end < first || group_end > INT64_MAX || rows == 0)
+    if (d.dead || group_end < first || group_end > INT64_MAX || rows == 0 || base_rd_left(&d) == 0)
         return weir_err_set(err, WEIR_EFORMAT, r->at, "row group is damaged");
     WEIR_TRY(archive_groups_add(g, first, group_end, rows, min, max, d.at, base_rd_left(&d), err));
     r->n_pending = 0;

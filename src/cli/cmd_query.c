@@ -15,6 +15,7 @@
 #include <locale.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -43,18 +44,35 @@ enum {
 /* --- signals and progress ------------------------------------------------------------------------- */
 
 static atomic_bool interrupted;
+static pthread_t writer; /* the thread that may wait for a reader of the output */
 
+/* The writer is called out of its wait whichever thread got the signal; and again after a second, should it have begun to
+ * wait just now. */
 static void on_interrupt(int sig)
 {
     (void)sig;
+    int kept = errno;
     atomic_store(&interrupted, true);
+    if (!pthread_equal(pthread_self(), writer))
+        (void)pthread_kill(writer, SIGALRM);
+    (void)alarm(1);
+    errno = kept;
+}
+
+static void catch_interrupts(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGALRM};
+    struct sigaction on = {.sa_handler = on_interrupt};
+    writer = pthread_self();
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+        sigaction(signals[i], &on, NULL);
 }
 
 struct run {
     const struct query_args *args;
     query_arena *arena;
     int out; /* file descriptor of the results */
-    bool closed, out_is_terminal, wrote;
+    bool closed, out_is_terminal, ranged;
     atomic_llong
         shown_ns; /* when the progress line was written last; 0: never, -1: there is none */
     int64_t started_ns;
@@ -718,6 +736,11 @@ static int finished(struct run *r, weir_status s, const weir_err *err,
             log_error("%s", err->msg);
         return 1;
     }
+    if (r->ranged && s == WEIR_OK && sum->files + sum->files_failed == 0) {
+        log_error("-R %s: no file of that range (give DIR, DIR/FIRST or DIR/FIRST:LAST)",
+                  r->args->range);
+        return 1;
+    }
     if (sum->files_failed) {
         log_warning("%" PRIu64 " of %" PRIu64 " files could not be read: %s", sum->files_failed,
                     sum->files + sum->files_failed, sum->failed);
@@ -777,9 +800,27 @@ static int unknown_name(const struct plan *p, const struct query_field *f, const
                      option, f->name);
 }
 
-static int check_names(const struct plan *p)
+/* Every field of a filter: the first that is unknown is said. extra: only tell whether there is an extra column. */
+static int check_filter(const struct plan *p, const struct query_expr *e, const char *option,
+                        bool *extra)
 {
     int status = 0;
+    if (!e)
+        return 0;
+    for (size_t i = 0; i < e->n_items && !status; i++)
+        status = check_filter(p, e->items[i], option, extra);
+    if (e->op < QUERY_OP_EQ)
+        return status;
+    *extra |= e->field.what == QUERY_F_EXTRA;
+    return status || !option ? status : unknown_name(p, &e->field, option);
+}
+
+static int check_names(const struct plan *p)
+{
+    bool extra = false;
+    int status = check_filter(p, p->q.filter, "filter", &extra);
+    if (!status)
+        status = check_filter(p, p->results[0].having, "-P", &extra);
     for (size_t i = 0; i < p->n_stats && !status; i++)
         for (size_t k = 0; k < p->stats[i].n_keys && !status; k++)
             status = unknown_name(p, &p->stats[i].keys[k], "-s");
@@ -798,6 +839,8 @@ static int check_names(const struct plan *p)
 static bool names_extras(const struct plan *p)
 {
     bool any = false;
+    (void)check_filter(p, p->q.filter, NULL, &any);
+    (void)check_filter(p, p->results[0].having, NULL, &any);
     for (size_t i = 0; i < p->q.n_results; i++) {
         const struct query_result *r = &p->results[i];
         for (size_t k = 0; k < r->n_keys; k++)
@@ -923,6 +966,7 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
     }
     p->q.paths = paths.items;
     p->q.n_paths = paths.n;
+    r->ranged = paths.from || paths.to;
     p->q.range_from = paths.from;
     p->q.range_to = paths.to;
     p->q.results = p->results;
@@ -962,9 +1006,7 @@ static int query_main(const void *args, int n, char **operands)
         return opt_usage(&cmd_query, "--threads: '%" PRIu64 "' is above 1024", a->threads);
     log_init("weir query", LOG_LEVEL_INFO);
     signal(SIGPIPE, SIG_IGN);
-    struct sigaction on = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &on, NULL);
-    sigaction(SIGTERM, &on, NULL);
+    catch_interrupts();
     tzset();
     struct run r = {.args = a, .out = STDOUT_FILENO, .started_ns = now_ns(CLOCK_MONOTONIC)};
     r.out_is_terminal = !a->write && isatty(STDOUT_FILENO);

@@ -701,12 +701,18 @@ static weir_status text_ids(query_grouper *w, struct query_eval *e, const struct
     }
     if (v->column >= 0 && e->scan) {
         struct query_scan_column *c = &e->scan->columns[v->column];
+        bool fresh = !c->interned || c->interned_epoch != epoch;
         if (!c->interned)
-            c->interned = query_bump_zero(&e->scan->group_memory, c->n_dict * sizeof *map);
-        else if (c->interned_epoch != epoch)
-            memset(c->interned, 0, c->n_dict * sizeof *map);
-        c->interned_epoch = epoch;
+            c->interned = query_bump_alloc(&e->scan->group_memory, c->n_dict * sizeof *map);
         map = c->interned;
+        if (map && fresh) {
+            c->interned_epoch = epoch;
+            memset(map, 0, c->n_dict * sizeof *map);
+            /* When many rows pass, most of the dictionary will be needed: all at once is faster. */
+            if (n > e->scan->n / 4 && n > c->n_dict / 32 &&
+                !query_intern_many(w->texts, c->dict_text, c->n_dict, map))
+                return no_memory(err);
+        }
     } else {
         map = query_bump_zero(&w->memory, v->v.n_dict * sizeof *map);
     }
@@ -1175,90 +1181,138 @@ static uint64_t sum_all(const uint64_t *v, size_t n, uint64_t start)
     return saturating(start, all);
 }
 
-static weir_status add_dense(query_grouper *w, struct query_eval *e, uint64_t task, weir_err *err)
+/* Values of the parts of some rows, fetched before anything is summed up. */
+struct dense_values {
+    const struct query_values *sums[64], *maxs[16], *ors[8], *firsts[64];
+};
+
+static weir_status dense_values(const query_groups *g, struct query_eval *e,
+                                struct dense_values *out, weir_err *err)
 {
-    const query_groups *g = w->g;
-    size_t n = e->rows.n, words = g->stride - g->key_words;
-    const uint32_t *codes;
-    query_bump_reset(&w->memory);
-    WEIR_TRY(dense_codes(w, e, &codes, err));
-    if (codes)
-        for (size_t i = 0; i < n; i++)
-            w->used[codes[i]] = 1;
-    else
-        w->used[0] = 1;
-    uint64_t *sums = w->sums;
-#define AT(i, k) sums[(codes ? (size_t)codes[i] : 0) * words + (k)]
     for (size_t k = 0; k < g->n_sums; k++) {
-        const struct query_values *v = NULL;
+        out->sums[k] = NULL;
         if (g->sums[k].field >= 0)
-            WEIR_TRY(query_eval_field(e, g->sums[k].field, &v, err));
-        if (v && v->v.kind != QUERY_U64)
-            continue;
+            WEIR_TRY(query_eval_field(e, g->sums[k].field, &out->sums[k], err));
+    }
+    for (size_t k = 0; k < g->n_maxs; k++)
+        WEIR_TRY(query_eval_field(e, g->maxs[k].field, &out->maxs[k], err));
+    for (size_t k = 0; k < g->n_ors; k++)
+        WEIR_TRY(query_eval_field(e, g->ors[k].field, &out->ors[k], err));
+    for (size_t k = 0; k < g->n_firsts; k++)
+        WEIR_TRY(query_eval_field(e, g->firsts[k], &out->firsts[k], err));
+    return WEIR_OK;
+}
+
+/* Rows that all are of one group. */
+static void add_one(const query_groups *g, const struct dense_values *d, size_t n, uint64_t *sums)
+{
+    for (size_t k = 0; k < g->n_sums; k++) {
+        const struct query_values *v = d->sums[k];
+        uint64_t all;
+        if (!v || v->constant)
+            sums[k] = saturating(sums[k], __builtin_mul_overflow(v ? v->v.num[0] : 1, n, &all)
+                                              ? UINT64_MAX
+                                              : all);
+        else if (v->v.kind == QUERY_U64)
+            sums[k] = sum_all(v->v.num, n, sums[k]);
+    }
+    uint64_t *to = sums + g->n_sums;
+    for (size_t k = 0; k < g->n_maxs; k++, to++)
+        for (size_t i = 0; d->maxs[k]->v.kind != QUERY_UNKNOWN && i < n; i++) {
+            uint64_t x = query_num(d->maxs[k], i) ^ (g->is_min[k] ? ~TOP : TOP);
+            if (x > *to && !query_is_null(d->maxs[k], i))
+                *to = x;
+        }
+    for (size_t k = 0; k < g->n_ors; k++, to++)
+        for (size_t i = 0; i < n; i++)
+            *to |= query_is_null(d->ors[k], i) ? 0 : query_num(d->ors[k], i);
+}
+
+/* Rows [from, to), part by part: few enough for the sums that they touch to stay in the nearest caches. */
+static void add_some(const query_groups *g, const struct dense_values *d, const uint32_t *codes,
+                     size_t from, size_t to, uint64_t *sums)
+{
+    size_t words = g->stride - g->key_words;
+    for (size_t k = 0; k < g->n_sums; k++) {
+        const struct query_values *v = d->sums[k];
+        uint64_t *p = sums + k;
         if (!v || v->constant) {
             uint64_t x = v ? v->v.num[0] : 1;
-            if (!codes)
-                sums[k] = saturating(sums[k], x * n);
-            else if (x)
-                for (size_t i = 0; i < n; i++)
-                    AT(i, k) += x;
-        } else if (!codes) {
-            sums[k] = sum_all(v->v.num, n, sums[k]);
-        } else {
+            for (size_t i = from; x && i < to; i++)
+                p[codes[i] * words] = saturating(p[codes[i] * words], x);
+        } else if (v->v.kind == QUERY_U64) {
             const uint64_t *num = v->v.num;
-            for (size_t i = 0; i < n; i++) {
-                uint64_t *p = &AT(i, k);
-                *p = saturating(*p, num[i]);
-            }
+            for (size_t i = from; i < to; i++)
+                p[codes[i] * words] = saturating(p[codes[i] * words], num[i]);
         }
     }
-    size_t at = g->n_sums;
-    for (size_t k = 0; k < g->n_maxs; k++, at++) {
-        const struct query_values *v;
-        WEIR_TRY(query_eval_field(e, g->maxs[k].field, &v, err));
+    for (size_t k = 0; k < g->n_maxs; k++) {
+        const struct query_values *v = d->maxs[k];
+        uint64_t *p = sums + g->n_sums + k, flip = g->is_min[k] ? ~TOP : TOP;
         if (v->v.kind == QUERY_UNKNOWN)
             continue;
-        uint64_t flip = g->is_min[k] ? ~TOP : TOP;
-        if (!v->v.valid && !v->constant) {
-            const uint64_t *num = v->v.num;
-            for (size_t i = 0; i < n; i++) {
-                uint64_t x = num[i] ^ flip, *p = &AT(i, at);
-                *p = *p > x ? *p : x;
-            }
-            continue;
-        }
-        for (size_t i = 0; i < n; i++) {
-            uint64_t x = query_is_null(v, i) ? 0 : query_num(v, i) ^ flip, *p = &AT(i, at);
-            *p = *p > x ? *p : x;
+        for (size_t i = from; i < to; i++) {
+            uint64_t x = query_num(v, i) ^ flip, *at = &p[codes[i] * words];
+            if (v->v.valid && !parquet_bit(v->v.valid, i))
+                x = 0;
+            *at = *at > x ? *at : x;
         }
     }
-    for (size_t k = 0; k < g->n_ors; k++, at++) {
-        const struct query_values *v;
-        WEIR_TRY(query_eval_field(e, g->ors[k].field, &v, err));
-        for (size_t i = 0; v->v.kind != QUERY_UNKNOWN && i < n; i++)
-            AT(i, at) |= query_is_null(v, i) ? 0 : query_num(v, i);
+    for (size_t k = 0; k < g->n_ors; k++) {
+        const struct query_values *v = d->ors[k];
+        uint64_t *p = sums + g->n_sums + g->n_maxs + k;
+        for (size_t i = from; v->v.kind != QUERY_UNKNOWN && i < to; i++)
+            p[codes[i] * words] |= query_is_null(v, i) ? 0 : query_num(v, i);
     }
-    if (!g->has_seq)
-        return WEIR_OK;
-    /* Rows come in order: the first of a place is the earliest. */
-    uint64_t base = task << 32 | e->scan->at;
-    const struct query_values *firsts[ARRAY_LEN(g->firsts)];
-    for (size_t k = 0; k < g->n_firsts; k++)
-        WEIR_TRY(query_eval_field(e, g->firsts[k], &firsts[k], err));
-    size_t there = at + 1, values = there + (g->n_firsts + 63) / 64;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t *p = &AT(i, 0);
-        if (p[at])
+}
+
+/* Rows come in order: the first of a place is the earliest. */
+static void add_firsts(const query_groups *g, const struct dense_values *d, const uint32_t *codes,
+                       const struct query_rows *rows, size_t from, size_t to, uint64_t base,
+                       uint64_t *sums)
+{
+    size_t words = g->stride - g->key_words, seq = g->o_seq - g->key_words,
+           there = g->o_there - g->key_words, values = g->o_firsts - g->key_words;
+    for (size_t i = from; i < to; i++) {
+        uint64_t *p = sums + (codes ? codes[i] : 0) * words;
+        if (p[seq])
             continue;
-        p[at] = ~((base + (e->rows.at ? e->rows.at[i] : i)) << 1);
+        p[seq] = ~((base + (rows->at ? rows->at[i] : i)) << 1);
         for (size_t k = 0; k < g->n_firsts; k++) {
-            if (query_is_null(firsts[k], i))
+            if (query_is_null(d->firsts[k], i))
                 continue;
             p[there + k / 64] |= UINT64_C(1) << (k & 63);
-            p[values + k] = query_num(firsts[k], i);
+            p[values + k] = query_num(d->firsts[k], i);
         }
     }
-#undef AT
+}
+
+static weir_status add_dense(query_grouper *w, struct query_eval *e, uint64_t task, weir_err *err)
+{
+    enum { SOME = 1024 };
+    const query_groups *g = w->g;
+    size_t n = e->rows.n;
+    const uint32_t *codes;
+    struct dense_values d;
+    uint64_t base = task << 32 | e->scan->at;
+    query_bump_reset(&w->memory);
+    WEIR_TRY(dense_codes(w, e, &codes, err));
+    WEIR_TRY(dense_values(g, e, &d, err));
+    if (!codes) {
+        w->used[0] = 1;
+        add_one(g, &d, n, w->sums);
+        if (g->has_seq)
+            add_firsts(g, &d, NULL, &e->rows, 0, 1, base, w->sums);
+        return WEIR_OK;
+    }
+    for (size_t from = 0; from < n; from += SOME) {
+        size_t to = n - from < SOME ? n : from + SOME;
+        for (size_t i = from; i < to; i++)
+            w->used[codes[i]] = 1;
+        add_some(g, &d, codes, from, to, w->sums);
+        if (g->has_seq)
+            add_firsts(g, &d, codes, &e->rows, from, to, base, w->sums);
+    }
     return WEIR_OK;
 }
 
@@ -1317,6 +1371,27 @@ static weir_status dense_entry(query_grouper *w, struct query_scan *s, size_t at
     return WEIR_OK;
 }
 
+/* The texts of a single key's used places, before they are needed one by one. */
+static weir_status intern_used(query_grouper *w, struct query_scan *s, uint64_t epoch,
+                               weir_err *err)
+{
+    const struct query_plan_field *f = &w->g->plan->fields[w->g->keys[0].field];
+    struct query_scan_column *c = &s->columns[f->column];
+    if (!c->dict_text || (c->interned && c->interned_epoch == epoch))
+        return WEIR_OK;
+    size_t n_used = 0;
+    for (size_t i = 0; i < c->n_dict; i++)
+        n_used += w->used[i];
+    if (n_used < c->n_dict / 2)
+        return WEIR_OK;
+    if (!c->interned &&
+        !(c->interned = query_bump_array(&s->group_memory, c->n_dict, sizeof(uint64_t))))
+        return no_memory(err);
+    c->interned_epoch = epoch;
+    return query_intern_many(w->texts, c->dict_text, c->n_dict, c->interned) ? WEIR_OK
+                                                                              : no_memory(err);
+}
+
 weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t epoch,
                               weir_err *err)
 {
@@ -1329,6 +1404,8 @@ weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t e
     query_bump_reset(&w->memory);
     uint64_t *entry = query_bump_array(&w->memory, g->stride, sizeof *entry);
     weir_status st = entry ? WEIR_OK : no_memory(err);
+    if (st == WEIR_OK && g->n_keys == 1)
+        st = intern_used(w, s, epoch, err);
     for (size_t at = 0; at < w->n_dense; at++) {
         if (!(at & 7) && at + 8 <= w->n_dense) {
             uint64_t eight;
@@ -1468,12 +1545,13 @@ static weir_status view_field(const struct view *v, struct query_eval *e, int fi
         return no_memory(err);
     size_t n_there = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint64_t *x = v->entries[i];
+        size_t row = e->rows.at ? e->rows.at[i] : i;
+        const uint64_t *x = v->entries[row];
         bool there = true;
         switch ((enum from)s->from) {
         case FROM_KEY: {
             int k = s->at;
-            if (v->back[i])
+            if (v->back[row])
                 k = k == g->k_src        ? g->k_dst
                     : k == g->k_dst      ? g->k_src
                     : k == g->k_src_port ? g->k_dst_port
@@ -1496,7 +1574,7 @@ static weir_status view_field(const struct view *v, struct query_eval *e, int fi
             break;
         case FROM_FIRST: {
             size_t k = (size_t)s->at;
-            int twin = v->swapped[i] ? other_side(f) : -1;
+            int twin = v->swapped[row] ? other_side(f) : -1;
             for (size_t m = 0; twin >= 0 && m < g->n_firsts; m++) {
                 const struct query_field *o = &g->plan->fields[g->firsts[m]].f;
                 if (o->what == QUERY_F_COLUMN && o->id == twin)
@@ -1508,7 +1586,8 @@ static weir_status view_field(const struct view *v, struct query_eval *e, int fi
         }
         case FROM_BOTH: {
             const uint64_t *sums = x + g->o_sums;
-            num[i] = saturating(sums[s->both[v->back[i]]], sums[s->both[2 + !v->back[i]]]);
+            num[i] = saturating(sums[s->both[v->back[row]]],
+                                sums[s->both[2 + !v->back[row]]]);
             break;
         }
         case FROM_NOTHING:

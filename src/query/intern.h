@@ -16,6 +16,9 @@ void query_intern_reset(query_intern *n);
 
 /* The text's number in the low and its hash (never 0) in the high half; 0: out of memory. */
 uint64_t query_intern_add(query_intern *n, const char *data, uint32_t len);
+/* The same for count texts; false: out of memory. */
+bool query_intern_many(query_intern *n, const struct query_text *texts, size_t count,
+                       uint64_t *out);
 /* The text of a number; borrowed. */
 struct query_text query_intern_text(const query_intern *n, uint32_t id);
 uint32_t query_intern_hash(const query_intern *n, uint32_t id);

@@ -478,37 +478,67 @@ static weir_status add_row(query_sorter *s, const struct query_values *const *va
 /* Rows are kept up to twice the limit, then cut. */
 static bool is_full(const query_sorter *s)
 {
-    return s->o.limit && s->n >= 2 * s->o.limit && s->n >= 4096;
+    return s->o.limit && s->n >= 2 * s->o.limit && s->n >= 512;
 }
 
-weir_status query_sorter_add(query_sorter *s, struct query_eval *e, const uint64_t *seq,
+/* Rows that may be among the first, by their first sort word: e becomes theirs, kept[] their places in the old one. NULL:
+ * all may. */
+static weir_status narrow(query_sorter *s, struct query_eval *e, const uint32_t **kept,
+                          weir_err *err)
+{
+    const struct query_values *first;
+    size_t n = e->rows.n, m = 0;
+    *kept = NULL;
+    if (!s->worst || !s->n_keys)
+        return WEIR_OK;
+    WEIR_TRY(query_eval_field(e, s->keys[0].field, &first, err));
+    uint32_t *at = query_bump_array(e->memory, n + 1, sizeof *at);
+    if (!at)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        at[m] = (uint32_t)i;
+        m += sort_word(&s->keys[0], first, i) <= s->worst[0];
+    }
+    *kept = at;
+    struct query_eval all = *e;
+    uint32_t *rows = query_bump_array(e->memory, m + 1, sizeof *rows);
+    if (!rows)
+        return no_memory(err);
+    for (size_t i = 0; i < m; i++)
+        rows[i] = all.rows.at ? all.rows.at[at[i]] : at[i];
+    if (!query_eval_init(e, all.plan, all.scan, all.memory,
+                         (struct query_rows){.at = rows, .n = m}))
+        return no_memory(err);
+    e->base = all.base;
+    e->user = all.user;
+    return WEIR_OK;
+}
+
+weir_status query_sorter_add(query_sorter *s, struct query_eval *rows, const uint64_t *seq,
                              weir_err *err)
 {
-    size_t n = e->rows.n;
-    const struct query_values **keys =
-        query_bump_array(e->memory, s->n_keys + 1, sizeof *keys);
+    struct query_eval e = *rows;
+    const uint32_t *kept;
+    WEIR_TRY(narrow(s, &e, &kept, err));
+    size_t n = e.rows.n;
+    if (!n)
+        return WEIR_OK;
+    const struct query_values **keys = query_bump_array(e.memory, s->n_keys + 1, sizeof *keys);
     const struct query_values **values =
-        query_bump_array(e->memory, s->n_fields + 1, sizeof *values);
-    uint64_t *words = query_bump_array(e->memory, s->n_keys + 1, sizeof *words);
+        query_bump_array(e.memory, s->n_fields + 1, sizeof *values);
+    uint64_t *words = query_bump_array(e.memory, s->n_keys + 1, sizeof *words);
     if (!keys || !values || !words)
         return no_memory(err);
     for (size_t k = 0; k < s->n_keys; k++)
-        WEIR_TRY(query_eval_field(e, s->keys[k].field, &keys[k], err));
-    bool all = false;
+        WEIR_TRY(query_eval_field(&e, s->keys[k].field, &keys[k], err));
+    for (size_t f = 0; f < s->n_fields; f++)
+        WEIR_TRY(query_eval_field(&e, s->fields[f], &values[f], err));
     for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < s->n_keys; k++) {
+        for (size_t k = 0; k < s->n_keys; k++)
             words[k] = sort_word(&s->keys[k], keys[k], i);
-            if (!k && s->worst && words[0] > s->worst[0])
-                break;
-        }
         if (s->worst && s->n_keys && words[0] > s->worst[0])
             continue;
-        if (!all) { /* only now are other columns needed */
-            for (size_t f = 0; f < s->n_fields; f++)
-                WEIR_TRY(query_eval_field(e, s->fields[f], &values[f], err));
-            all = true;
-        }
-        WEIR_TRY(add_row(s, values, i, words, seq[i], err));
+        WEIR_TRY(add_row(s, values, i, words, seq[kept ? kept[i] : i], err));
         if (is_full(s))
             WEIR_TRY(cut(s, err));
     }

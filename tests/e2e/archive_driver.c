@@ -2,6 +2,7 @@
  *
  *   write DIR FIRST SEED   store rows numbered from FIRST for ever; after each store that succeeded the next number
  *                          goes to standard output as a line
+ *   fill DIR N START       store N rows received from second START on, 20 a second, and close
  *   compact DIR            compact hours that are over, again and again
  *   read DIR ACKED         every number below ACKED is there once, and none above the first gap. Prints the number of rows
  *   check DIR ACKED        recover, then the same, and every file verifies
@@ -99,6 +100,24 @@ static int run_write(const char *dir, uint64_t first, uint64_t seed)
         if (write(STDOUT_FILENO, line, (size_t)len) != len)
             return 0; /* the test is gone */
     }
+}
+
+static int run_fill(const char *dir, uint64_t n, int64_t start_s)
+{
+    weir_err err = {0};
+    struct feed f;
+    if (feed_open(&f, dir, 0, 1, &err) != WEIR_OK)
+        return fail("open", &err);
+    f.now = start_s * SECOND;
+    while (f.next < n) {
+        if (feed_step(&f, &err) != WEIR_OK)
+            return fail("store", &err);
+    }
+    flow_batch_free(f.b);
+    if (archive_writer_close(f.w, &err) != WEIR_OK)
+        return fail("close", &err);
+    (void)printf("%llu\n", (unsigned long long)f.next);
+    return 0;
 }
 
 static int run_compact(const char *dir)
@@ -268,6 +287,8 @@ int main(int argc, char **argv)
 {
     if (argc == 5 && strcmp(argv[1], "write") == 0)
         return run_write(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+    if (argc == 5 && strcmp(argv[1], "fill") == 0)
+        return run_fill(argv[2], strtoull(argv[3], NULL, 10), strtoll(argv[4], NULL, 10));
     if (argc == 3 && strcmp(argv[1], "compact") == 0)
         return run_compact(argv[2]);
     if (argc == 4 && strcmp(argv[1], "check") == 0)
@@ -276,6 +297,6 @@ int main(int argc, char **argv)
         return run_check(argv[2], strtoull(argv[3], NULL, 10), false);
     if (argc == 4 && strcmp(argv[1], "race") == 0)
         return run_race(argv[2], strtod(argv[3], NULL));
-    (void)fprintf(stderr, "usage: archive_driver write|compact|read|check|race DIR ...\n");
+    (void)fprintf(stderr, "usage: archive_driver write|fill|compact|read|check|race DIR ...\n");
     return 2;
 }

@@ -244,7 +244,7 @@ class Command(unittest.TestCase):
         self.assertIn("dst_port", text)
 
     def test_wrong_usage(self):
-        for args, said in ((("-o", "lines"), "unknown format"), (("-o", "fmt:%foo"), "%foo"), (("-s", "foo"), "foo"),
+        for args, said in ((("-o", "lines"), "unknown format"), (("-o", "fmt:%foo"), "%foo"), (("-s", "src,ip"), "src,ip"),
                            (("-A", "srcip/"), ""), (("-O", "foo:x"), ""), (("-t", "yesterday"), "-t"),
                            (("-c", "0"), "-c"), (("-z",), "not available"), (("-E", "x"), "not available"),
                            (("-o", "chart", "-s", "srcip"), "chart")):
@@ -257,6 +257,52 @@ class Command(unittest.TestCase):
                            text=True, timeout=DEADLINE_S, check=True)
         self.assertEqual(len(r.stdout.splitlines()), 1)
         self.assertEqual(r.stderr, "")
+
+    def test_names_of_files(self):
+        files = sorted(os.path.join(d, f) for d, _, names in os.walk(os.path.join(traffic.archive, "flows"))
+                       for f in names if f.endswith(".parquet"))
+        folder, first = os.path.split(files[0])
+        base, name = os.path.split(traffic.archive)
+        for args in (("-R", traffic.archive), ("-r", traffic.archive), ("-R", traffic.archive + "/flows"),
+                     ("-R", files[0] + ":" + os.path.basename(files[-1])), ("-R", files[0]), ("-r", folder)):
+            r = run(WEIR, "query", *args, "-o", "null")
+            self.assertIn(f"total flows: {FLOWS},", r.stdout, args)
+        r = run(WEIR, "query", "-M", f"{base}/{name}:{name}", "-o", "null")  # the same one twice
+        self.assertIn(f"total flows: {2 * FLOWS},", r.stdout)
+        r = run(WEIR, "query", "-r", first, "-M", folder, "-o", "null")
+        self.assertIn(f"total flows: {FLOWS},", r.stdout)
+        r = run(WEIR, "query", "-R", traffic.archive + "/zzz", status=1)
+        self.assertIn("no file of that range", r.stderr)
+        r = run(WEIR, "query", cwd=traffic.dir)
+        self.assertIn(f"total flows: {FLOWS},", r.stdout)
+
+    def test_names_that_nothing_has(self):
+        for args in (("-s", "foo"), ("-A", "src_addr,foo"), ("-O", "foo"), ("-o", "csv:bytes,foo"), ("foo = 1",),
+                     ("-P", "foo = 1", "-A", "proto")):
+            r = traffic.query(*args, status=2)
+            self.assertIn("'foo' is no field", r.stderr, args)
+
+    def test_interrupted(self):
+        """While nobody takes its output."""
+        p = subprocess.Popen([WEIR, "query", "-R", traffic.archive, "-o", "json"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        self.assertEqual(p.stdout.read(1), b"[")
+        p.send_signal(signal.SIGINT)
+        self.assertEqual(p.wait(DEADLINE_S), 130)
+        p.stdout.close()
+        self.assertEqual(p.stderr.read(), b"")
+        p.stderr.close()
+
+    def test_examples_of_the_manual(self):
+        for command in ("query", "fields"):
+            text = run(WEIR, command, "--help").stdout.split("Examples:", 1)[1]
+            examples = [line.strip() for line in text.splitlines() if line.startswith("  weir ")]
+            self.assertGreater(len(examples), 1)
+            for line in examples:
+                with tempfile.TemporaryDirectory() as here:
+                    os.symlink(traffic.archive, os.path.join(here, "archive"))
+                    os.symlink(os.path.abspath(WEIR), os.path.join(here, "weir"))
+                    run("sh", "-c", "PATH=.:$PATH\n" + line, cwd=here)
 
     def test_fields(self):
         rows = {r["name"]: r for r in json.loads(run(WEIR, "fields", "--json").stdout)}

@@ -624,9 +624,9 @@ static void test_summary(void **state)
     o.quiet = true;
     assert_null(strstr(run(o, 0, 1, false, true), "Summary"));
     o = (struct query_format_options){.name = "csv-long"};
-    assert_non_null(
-        strstr(run(o, 0, 1, false, true), "\nSummary\nflows,bytes,packets,avg_bps,avg_pps,avg_"
-                                          "bpp\n15,123456794489,100000071,3810394,385,1234\n"));
+    assert_non_null(strstr(run(o, 0, 1, false, true),
+                           "\nSummary\nflows,bytes,packets,avg_bps,avg_pps,avg_"
+                           "bpp\n15,123456794489,100000071,3810394,385,1234\n"));
     o.name = "ndjson:bytes";
     same("no summary in data", run(o, 0, 1, false, true), "{\"bytes\":80}\n");
     base_buf b = {0};
