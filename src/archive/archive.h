@@ -116,7 +116,7 @@ struct archive_compact_options {
     const char *dir;
     int64_t
         older_than_ns; /* only partitions whose hour ended before; 0: all hours before the current one */
-    int zstd_level;           /* 0: 9 */
+    int zstd_level;           /* 0: 3 */
     uint32_t group_rows;      /* 0: 1048576 */
     bool (*stop)(void *user); /* asked often; true: give up, nothing is changed; may be NULL */
     void (*progress)(void *user, const char *partition, uint64_t octets_before,

@@ -489,8 +489,10 @@ static bool sort_dict(struct gathered *c)
     return done;
 }
 
-/* order[i]: the row that comes i-th. NULL: out of memory. */
-static uint32_t *make_order(const archive_gather *g, const struct gathered *key)
+/* Rows as `before` has them (NULL: as they came), made to stand in the order of one key: order[i] is the row that comes
+ * i-th. Stable, so that the last key may be sorted by first. NULL: out of memory. */
+static uint32_t *make_order(const archive_gather *g, const struct gathered *key,
+                            const uint32_t *before)
 {
     size_t n = g->rows, buckets = (size_t)key->dict.n + 1; /* the last: nulls */
     uint32_t *order = malloc((n + 1) * sizeof *order), *at = calloc(buckets + 1, sizeof *at);
@@ -501,14 +503,32 @@ static uint32_t *make_order(const archive_gather *g, const struct gathered *key)
             at[BUCKET(i) + 1]++;
         for (size_t b = 1; b < buckets; b++)
             at[b] += at[b - 1];
-        for (size_t i = 0; i < n; i++)
-            order[at[BUCKET(i)]++] = (uint32_t)i;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t row = before ? before[i] : (uint32_t)i;
+            order[at[BUCKET(row)]++] = row;
+        }
 #undef BUCKET
     }
     free(at);
     if (!at) {
         free(order);
         order = NULL;
+    }
+    return order;
+}
+
+/* By all keys; *good false: out of memory. NULL without it: none of the keys is there. */
+static uint32_t *make_orders(const archive_gather *g, const size_t *keys, size_t n_keys, bool *good)
+{
+    uint32_t *order = NULL;
+    while (*good && n_keys-- > 0) {
+        const size_t key = keys[n_keys];
+        if (key == SIZE_MAX || !g->all[key].strings || g->columns[key].list || !g->all[key].n_valid)
+            continue;
+        uint32_t *next = make_order(g, &g->all[key], order);
+        free(order);
+        order = next;
+        *good = order != NULL;
     }
     return order;
 }
@@ -560,10 +580,9 @@ static bool permute(struct gathered *c, const uint32_t *order, size_t n, bool li
     return true;
 }
 
-weir_status archive_gather_finish(archive_gather *g, size_t key, const struct parquet_data **data,
-                                  weir_err *err)
+weir_status archive_gather_finish(archive_gather *g, const size_t *keys, size_t n_keys,
+                                  const struct parquet_data **data, weir_err *err)
 {
-    uint32_t *order = NULL;
     bool good = true;
     for (size_t i = 0; i < g->n && good; i++) {
         struct gathered *c = &g->all[i];
@@ -574,11 +593,7 @@ weir_status archive_gather_finish(archive_gather *g, size_t key, const struct pa
         if (good)
             good = column_begin(g, c, g->columns[i].list); /* null rows at the end */
     }
-    if (good && key != SIZE_MAX && g->all[key].strings && !g->columns[key].list &&
-        g->all[key].n_valid) {
-        order = make_order(g, &g->all[key]);
-        good = order != NULL;
-    }
+    uint32_t *order = make_orders(g, keys, n_keys, &good);
     for (size_t i = 0; i < g->n && good; i++) {
         struct gathered *c = &g->all[i];
         g->data[i] = (struct parquet_data){0};

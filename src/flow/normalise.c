@@ -40,10 +40,10 @@ struct flow_normaliser {
     struct flow_counters counters;
     struct entry *entries;
     size_t n_entries, cap_entries;
-    base_buf text; /* of the entries */
+    base_buf text;    /* of the entries */
     uint64_t told[2]; /* packet whose sequence number stands in a row already, by enum flow_table */
-    base_buf json; /* of one value or row */
-    void *items;   /* of one list */
+    base_buf json;    /* of one value or row */
+    void *items;      /* of one list */
     size_t cap_items;
     /* Codes of the last exporter and the last source of a rate, which mostly are those of the next packet too. */
     struct recent {

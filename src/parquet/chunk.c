@@ -244,7 +244,7 @@ static void put_entries(struct chunk_encoder *e, const struct values *v, base_bu
 }
 
 /* body->packed of body->plain; both failed and too large to be worth it leave body->packed as plain is. */
-static void squeeze(struct chunk_encoder *e, struct chunk_body *body)
+static void squeeze(struct chunk_encoder *e, struct chunk_body *body, int level)
 {
     base_buf *out = &body->packed;
     const base_buf *in = &body->plain;
@@ -255,7 +255,7 @@ static void squeeze(struct chunk_encoder *e, struct chunk_body *body)
         if (!e->zstd)
             e->zstd = ZSTD_createCCtx();
         char *at = e->zstd ? base_buf_room(out, room) : NULL;
-        n = at ? ZSTD_compressCCtx(e->zstd, at, room, in->data, in->len, e->level) : 0;
+        n = at ? ZSTD_compressCCtx(e->zstd, at, room, in->data, in->len, level) : 0;
         if (ZSTD_isError(n))
             n = 0;
     } else if (e->codec == PARQUET_LZ4_RAW && in->len <= LZ4_MAX_INPUT_SIZE) {
@@ -313,9 +313,10 @@ static struct choice attempt(struct chunk_encoder *e, const struct values *v,
     c.octets = plain;
     if (e->codec == PARQUET_NONE)
         return c;
-    squeeze(e, &e->trial);
+    squeeze(e, &e->trial, e->level);
     if (dict)
-        squeeze(e, &e->entries);
+        squeeze(e, &e->entries,
+                v->leaf->column.type == PARQUET_BYTE_ARRAY ? e->text_level : e->level);
     bool failed = e->trial.packed.failed || (dict && e->entries.packed.failed);
     double packed =
         (double)e->trial.packed.len * pages + (dict ? (double)e->entries.packed.len : 0);
@@ -760,7 +761,7 @@ static weir_status put_pages(struct chunk_encoder *e, const struct values *v, si
         if (i != tried) {
             p->n_levels = put_page(e, v, p, choice->encoding, &body->plain);
             if (choice->packed)
-                squeeze(e, body);
+                squeeze(e, body, e->level);
         }
         struct meta_page page = {.kind = DATA_PAGE,
                                  .n_values = (int32_t)p->n_levels,

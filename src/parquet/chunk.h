@@ -35,7 +35,7 @@ struct chunk_encoder {
     weir_status (*sink)(void *user, const void *data, size_t len, weir_err *err);
     void *user;
     uint8_t codec;
-    int level;
+    int level, text_level;
     size_t page_rows;
     size_t max_dict_octets;
     double bloom_fpp;

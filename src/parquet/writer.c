@@ -127,7 +127,8 @@ static weir_status check_options(const struct parquet_writer_options *o,
     const char *why = NULL;
     if (o->codec != PARQUET_NONE && o->codec != PARQUET_ZSTD && o->codec != PARQUET_LZ4_RAW)
         why = "the codec is not one that is written";
-    else if (o->codec == PARQUET_ZSTD && (o->level < 1 || o->level > 22))
+    else if (o->codec == PARQUET_ZSTD &&
+             (o->level < 1 || o->level > 22 || o->text_level < 0 || o->text_level > 22))
         why = "the level of zstd is not 1 to 22";
     else if (!schema->n)
         why = "there are no columns";
@@ -152,6 +153,7 @@ static weir_status fill(parquet_writer *w, const struct parquet_writer_options *
     e->user = o->user;
     e->codec = o->codec;
     e->level = o->level;
+    e->text_level = o->text_level ? o->text_level : o->level;
     e->bloom_fpp = o->bloom_fpp;
     e->dict.seed = base_hash_seed();
     w->sorted_by = o->sorted_by;

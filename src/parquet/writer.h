@@ -26,6 +26,7 @@ struct parquet_writer_options {
         codec; /* enum parquet_codec: ZSTD, LZ4_RAW or NONE; a page that it does not shrink by 7 %
                                   makes its chunk be stored as it is */
     int level; /* of zstd, 1 to 22 */
+    int text_level;   /* the same for dictionaries of texts; 0: level */
     size_t page_rows; /* rows a page, made a multiple of 8; 0: 32768. A page of large values ends
                                   early */
     size_t max_dict_octets; /* a larger dictionary is given up for plain values; 0: 64 MiB */

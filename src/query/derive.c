@@ -149,10 +149,10 @@ static size_t make_net(const struct query_lookup *l, const struct query_field *f
         bits = mask;
     if (bits > all)
         bits = all;
-    for (unsigned i = 0; i < all / 8; i++)
-        a[i] = bits >= i * 8 + 8 ? a[i]
-               : bits <= i * 8   ? 0
-                                 : (uint8_t)(a[i] & 0xff << (8 - (bits - i * 8)));
+    for (unsigned i = bits / 8; i < all / 8; i++) {
+        unsigned keep = i == bits / 8 ? 0xff00u >> bits % 8 & 0xff : 0;
+        a[i] = (uint8_t)(a[i] & keep);
+    }
     size_t n = family == 4 ? base_ipv4_text(out, a) : base_ipv6_text(out, a);
     out[n++] = '/';
     return n + base_u64_text(out + n, bits);

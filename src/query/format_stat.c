@@ -149,7 +149,15 @@ static struct query_cell value_cell(const struct query_stat *s, bool csv)
         default:
             break;
         }
-    if (c.op == QUERY_CELL_ANY_TEXT && s->keys[0].kind == QUERY_U64)
+    const struct query_field *key = &s->keys[0];
+    if (key->what == QUERY_F_COLUMN && (key->id == FLOW_fw_event || key->id == FLOW_nat_event))
+        c.op = QUERY_CELL_EVENT;
+    if (key->what == QUERY_F_DERIVED &&
+        (key->id == QUERY_D_ACL_IN_ID || key->id == QUERY_D_ACL_OUT_ID)) {
+        c.op = QUERY_CELL_HEX;
+        c.arg = 1;
+    }
+    if (c.op == QUERY_CELL_ANY_TEXT && key->kind == QUERY_U64)
         c.missing = "0"; /* as nfdump has it: no value is 0 */
     return c;
 }
@@ -162,6 +170,10 @@ static void add(query_format *f, struct query_program *p, const char *lit, struc
         c.v[0] = (int16_t)query_program_field(p, a);
     if (b)
         c.v[1] = (int16_t)query_program_field(p, b);
+    if (c.op == QUERY_CELL_EVENT && a && a->id == FLOW_nat_event) {
+        c.v[1] = c.v[0];
+        c.v[0] = -1;
+    }
     query_program_cell(p, f->arena, c);
 }
 

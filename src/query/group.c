@@ -10,10 +10,10 @@
 enum {
     SHARD_BITS = 6,
     SHARDS = 1 << SHARD_BITS,
-    STAGE = 128,         /* rows that a worker keeps for a shard before it hands them over */
-    BLOCK_BITS = 9,      /* entries are stored in blocks of so many */
+    STAGE = 128,    /* rows that a worker keeps for a shard before it hands them over */
+    BLOCK_BITS = 9, /* entries are stored in blocks of so many */
     BLOCK = 1 << BLOCK_BITS,
-    VIEW = 4096,         /* groups that are looked at together */
+    VIEW = 4096, /* groups that are looked at together */
     MAX_KEYS = 32,
     MAX_DENSE = 1 << 19, /* sums by code, at most so many */
     MAX_DEPTH = 4        /* of splitting what was spilled */
@@ -821,7 +821,7 @@ static uint64_t entry_hash(const query_groups *g, const query_intern *texts, con
     for (size_t i = 0; i < g->n_keys; i++) {
         uint64_t v;
         bool there = key_load(&g->keys[i], entry, &v);
-        h = mix(h, !there                           ? NULL_MIX
+        h = mix(h, !there                        ? NULL_MIX
                    : key_is_text(g, &g->keys[i]) ? query_intern_hash(texts, (uint32_t)v)
                                                  : v * UINT64_C(0x2545f4914f6cdd1d) + 1);
     }
@@ -1210,9 +1210,8 @@ static void add_one(const query_groups *g, const struct dense_values *d, size_t 
         const struct query_values *v = d->sums[k];
         uint64_t all;
         if (!v || v->constant)
-            sums[k] = saturating(sums[k], __builtin_mul_overflow(v ? v->v.num[0] : 1, n, &all)
-                                              ? UINT64_MAX
-                                              : all);
+            sums[k] = saturating(
+                sums[k], __builtin_mul_overflow(v ? v->v.num[0] : 1, n, &all) ? UINT64_MAX : all);
         else if (v->v.kind == QUERY_U64)
             sums[k] = sum_all(v->v.num, n, sums[k]);
     }
@@ -1316,8 +1315,8 @@ static weir_status add_dense(query_grouper *w, struct query_eval *e, uint64_t ta
     return WEIR_OK;
 }
 
-weir_status query_grouper_add(query_grouper *w, struct query_eval *e, uint64_t task,
-                              uint64_t epoch, weir_err *err)
+weir_status query_grouper_add(query_grouper *w, struct query_eval *e, uint64_t task, uint64_t epoch,
+                              weir_err *err)
 {
     if (!e->rows.n)
         return WEIR_OK;
@@ -1342,8 +1341,7 @@ static weir_status dense_entry(query_grouper *w, struct query_scan *s, size_t at
     memset(entry, 0, g->key_words * sizeof *entry);
     for (size_t k = 0; k < g->n_keys; k++) {
         const struct key *key = &g->keys[k];
-        const struct query_scan_column *c =
-            &s->columns[g->plan->fields[key->field].column];
+        const struct query_scan_column *c = &s->columns[g->plan->fields[key->field].column];
         if (codes[k] + 1 == w->sizes[k]) {
             key_store(key, entry, 0, false);
             h = mix(h, NULL_MIX);
@@ -1389,11 +1387,10 @@ static weir_status intern_used(query_grouper *w, struct query_scan *s, uint64_t 
         return no_memory(err);
     c->interned_epoch = epoch;
     return query_intern_many(w->texts, c->dict_text, c->n_dict, c->interned) ? WEIR_OK
-                                                                              : no_memory(err);
+                                                                             : no_memory(err);
 }
 
-weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t epoch,
-                              weir_err *err)
+weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t epoch, weir_err *err)
 {
     const query_groups *g = w->g;
     bool dense = w->dense == DENSE_YES;
@@ -1586,8 +1583,7 @@ static weir_status view_field(const struct view *v, struct query_eval *e, int fi
         }
         case FROM_BOTH: {
             const uint64_t *sums = x + g->o_sums;
-            num[i] = saturating(sums[s->both[v->back[row]]],
-                                sums[s->both[2 + !v->back[row]]]);
+            num[i] = saturating(sums[s->both[v->back[row]]], sums[s->both[2 + !v->back[row]]]);
             break;
         }
         case FROM_NOTHING:
@@ -1797,8 +1793,7 @@ static weir_status load_entry(const query_groups *g, struct query_spill_reader *
     return WEIR_OK;
 }
 
-static bool add_extent(struct query_extent **extents, size_t *n, size_t *cap,
-                       struct query_extent x)
+static bool add_extent(struct query_extent **extents, size_t *n, size_t *cap, struct query_extent x)
 {
     if (*n && (*extents)[*n - 1].at + (*extents)[*n - 1].len == x.at) {
         (*extents)[*n - 1].len += x.len;
@@ -1864,8 +1859,7 @@ static weir_status finish_extents(struct finish *f, const struct query_extent *e
 
 /* Cut extents into SPLIT by further bits of the hash and finish each. */
 static weir_status split_extents(struct finish *f, const struct query_extent *extents, size_t n,
-                                 unsigned depth, query_intern *texts, size_t n_texts,
-                                 weir_err *err)
+                                 unsigned depth, query_intern *texts, size_t n_texts, weir_err *err)
 {
     enum { SPLIT_BITS = 4, SPLIT = 1 << SPLIT_BITS, WRITE = 1 << 16 };
     query_groups *g = f->g;
@@ -1961,8 +1955,8 @@ static weir_status finish_extents(struct finish *f, const struct query_extent *e
             query_spill_reader_done(&r);
         }
         if (st == WEIR_OK)
-            st = put_shard(g, texts, &s, f->view, f->memory, f->to, f->stop, f->user, f->found,
-                           err);
+            st =
+                put_shard(g, texts, &s, f->view, f->memory, f->to, f->stop, f->user, f->found, err);
         shard_empty(g, &s);
         free(batch);
     }

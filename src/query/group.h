@@ -23,8 +23,8 @@ uint64_t query_groups_spilled(const query_groups *g);
 /* What one thread adds rows with; freed with g. NULL: out of memory. epoch: counts query_groups_spill. */
 query_grouper *query_grouper_new(query_groups *g, query_intern *texts);
 /* Rows of e, from row group number `task`. texts may be forgotten between two calls, then epoch is another. */
-weir_status query_grouper_add(query_grouper *w, struct query_eval *e, uint64_t task,
-                              uint64_t epoch, weir_err *err);
+weir_status query_grouper_add(query_grouper *w, struct query_eval *e, uint64_t task, uint64_t epoch,
+                              weir_err *err);
 /* The row group ends: what was summed up by code goes into the table. */
 weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t epoch,
                               weir_err *err);

@@ -8,7 +8,13 @@
 
 /* A number is (place in its shard << SHARD_BITS | shard) + 1; a place is an offset in units of UNIT octets. What stands
  * there never moves, so that texts can be read while others are added. */
-enum { SHARD_BITS = 4, SHARDS = 1 << SHARD_BITS, UNIT = 4, CHUNK_BITS = 16, CHUNK = 1 << CHUNK_BITS };
+enum {
+    SHARD_BITS = 4,
+    SHARDS = 1 << SHARD_BITS,
+    UNIT = 4,
+    CHUNK_BITS = 16,
+    CHUNK = 1 << CHUNK_BITS
+};
 enum { MAX_CHUNKS = (1 << (32 - SHARD_BITS - CHUNK_BITS + 2)) - 1, MANY = 4096, BATCH = 32 };
 
 struct entry {

@@ -174,7 +174,7 @@ static uint64_t text_word(const char *p, size_t len, bool address)
     uint64_t w = 0;
     if (address) {
         if (!address_key(p, len, a))
-            return UINT64_MAX - 1;
+            return UINT64_MAX;
         for (size_t i = 0; i < 8; i++)
             w = w << 8 | a[i];
         return w;
@@ -207,10 +207,11 @@ static int compare_rows(const query_sorter *s, const uint64_t *a, const uint64_t
         if (a[i] != b[i])
             return a[i] < b[i] ? -1 : 1;
         const struct sort_key *k = &s->keys[i];
-        if (!query_is_text(query_plan_kind(s->o.plan, k->field)))
-            continue;
         size_t at = (size_t)k->value;
-        if (!parquet_bit(a + s->o_there, at) || !parquet_bit(b + s->o_there, at))
+        bool a_there = parquet_bit(a + s->o_there, at), b_there = parquet_bit(b + s->o_there, at);
+        if (a_there != b_there)
+            return a_there ? -1 : 1;
+        if (!a_there || !query_is_text(query_plan_kind(s->o.plan, k->field)))
             continue;
         int c = compare_texts(a, a[s->o_values + at], b, b[s->o_values + at], k->address);
         if (c)
@@ -377,7 +378,7 @@ static uint64_t double_word(uint64_t bits)
 static uint64_t sort_word(const struct sort_key *k, const struct query_values *v, size_t i)
 {
     if (query_is_null(v, i) || query_is_list(v->v.kind))
-        return UINT64_MAX; /* behind all others, either way */
+        return UINT64_MAX; /* behind all others, either way; told apart by their bits */
     uint64_t w;
     if (query_is_text(v->v.kind)) {
         const struct query_text *t = &v->v.dict[query_code(v, i)];
@@ -389,9 +390,7 @@ static uint64_t sort_word(const struct sort_key *k, const struct query_values *v
         else if (v->v.kind == QUERY_F64)
             w = double_word(w);
     }
-    if (k->descending)
-        w = ~w;
-    return w == UINT64_MAX ? w - 1 : w;
+    return k->descending ? ~w : w;
 }
 
 static size_t list_octets(const struct query_values *v, size_t i)
@@ -755,8 +754,7 @@ static void sift(const query_sorter *s, struct run **heap, size_t n, size_t at)
 }
 
 /* Runs [from, to) of s in order: to put, or as one run behind the others when o is NULL. */
-static weir_status merge_runs(query_sorter *s, size_t from, size_t to, struct out *o,
-                              weir_err *err)
+static weir_status merge_runs(query_sorter *s, size_t from, size_t to, struct out *o, weir_err *err)
 {
     size_t n = 0, all = to - from;
     struct run *runs = calloc(all + 1, sizeof *runs), **heap = calloc(all + 1, sizeof *heap);

@@ -43,7 +43,8 @@ struct query_leaf {
     const struct query_expr *e;
     int field, other; /* other: of QUERY_OP_SAME */
     bool time;        /* of the time window, not of the filter */
-    struct query_text *texts; /* what an address or text may equal, when that is all; sorted by length, then octets */
+    struct query_text *
+        texts; /* what an address or text may equal, when that is all; sorted by length, then octets */
     size_t n_texts;
     bool equal; /* the condition is: equals one of texts */
 };
@@ -65,7 +66,7 @@ struct query_plan {
     size_t n_fields;
     struct query_leaf *leaves;
     size_t n_leaves, n_filter_leaves; /* the filter's come first, then those of HAVINGs */
-    struct query_node *nodes; /* nodes[0] is the root */
+    struct query_node *nodes;         /* nodes[0] is the root */
     size_t n_nodes;
     /* Fields of the totals, -1 without */
     int f_flows, f_packets, f_bytes, f_out_packets, f_out_bytes, f_first, f_last;

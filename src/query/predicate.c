@@ -21,11 +21,11 @@ static const uint64_t TOP = UINT64_C(1) << 63;
 
 /* A condition on numbers of one kind, ready to be tested. */
 struct matcher {
-    bool real;               /* compare as doubles, by op */
-    bool bits;               /* (v & mask) == mask */
-    bool none;               /* nothing matches */
-    uint64_t flip;           /* put on values before ranges are looked at: TOP for signed kinds */
-    struct query_range *r;   /* n of them, rising */
+    bool real;             /* compare as doubles, by op */
+    bool bits;             /* (v & mask) == mask */
+    bool none;             /* nothing matches */
+    uint64_t flip;         /* put on values before ranges are looked at: TOP for signed kinds */
+    struct query_range *r; /* n of them, rising */
     struct query_range few[2];
     size_t n;
     uint64_t mask;
@@ -170,8 +170,9 @@ static void matcher_make(struct matcher *m, const struct query_expr *e, uint8_t 
     size_t n = 0;
     for (size_t i = 0; i < m->n; i++) {
         struct query_range x = m->few[i];
-        bool above = sign != sign_of_value && !sign && x.low > INT64_MAX;  /* of all signed values */
-        bool below = sign != sign_of_value && sign && (int64_t)x.high < 0; /* of all unsigned ones */
+        bool above = sign != sign_of_value && !sign && x.low > INT64_MAX; /* of all signed values */
+        bool below =
+            sign != sign_of_value && sign && (int64_t)x.high < 0; /* of all unsigned ones */
         if (above || below || !to_domain(&x, sign, sign_of_value))
             continue;
         if (open_low)
@@ -341,6 +342,22 @@ static bool contains(const struct query_text *t, const struct query_text *what, 
     return false;
 }
 
+/* regexec wants a NUL behind the text. */
+static bool match_regex(const regex_t *regex, const struct query_text *t)
+{
+    char few[512], *text = t->len < sizeof few ? few : malloc((size_t)t->len + 1);
+    if (!text)
+        return false;
+    if (t->len)
+        memcpy(text, t->data, t->len);
+    text[t->len] = 0;
+    regmatch_t where = {.rm_so = 0, .rm_eo = (regoff_t)t->len};
+    bool met = !regexec(regex, text, 0, &where, REG_STARTEND);
+    if (text != few)
+        free(text);
+    return met;
+}
+
 static bool match_text(const struct query_leaf *leaf, const struct query_text *t)
 {
     const struct query_expr *e = leaf->e;
@@ -357,10 +374,8 @@ static bool match_text(const struct query_leaf *leaf, const struct query_text *t
         return e->n_texts && contains(t, &e->texts[0], e->ignore_case);
     case QUERY_OP_PREFIX:
         return leaf->equal ? among_texts(leaf, t) : match_prefix(e, t);
-    case QUERY_OP_REGEX: {
-        regmatch_t where = {.rm_so = 0, .rm_eo = (regoff_t)t->len};
-        return e->regex && !regexec(e->regex, t->len ? t->data : "", 0, &where, REG_STARTEND);
-    }
+    case QUERY_OP_REGEX:
+        return e->regex && match_regex(e->regex, t);
     default:
         return false;
     }
@@ -394,8 +409,8 @@ static bool number_as_text(const struct query_leaf *leaf, uint64_t v, uint8_t ki
             return false;
         t.len = (uint32_t)base_f64_text(text, d);
     } else {
-        t.len = (uint32_t)(is_signed(kind) ? base_s64_text(text, (int64_t)v)
-                                           : base_u64_text(text, v));
+        t.len =
+            (uint32_t)(is_signed(kind) ? base_s64_text(text, (int64_t)v) : base_u64_text(text, v));
     }
     return match_text(leaf, &t);
 }
@@ -837,8 +852,7 @@ static bool test_entry(const struct bound *b, const struct query_scan_column *c,
 {
     if (c->dict_text) {
         const struct query_text *t = &c->dict_text[k];
-        return b->test.text_op ? match_text(b->test.leaf, t)
-                               : text_as_number(t, b->test.leaf->e);
+        return b->test.text_op ? match_text(b->test.leaf, t) : text_as_number(t, b->test.leaf->e);
     }
     if (c->dict_null && c->dict_null[k])
         return false;
@@ -904,9 +918,8 @@ static weir_status ask_pages(struct query_filter *f, size_t i, weir_err *err)
         return no_memory(err);
     }
     for (size_t k = 0; n > 1 && k < n; k++) {
-        enum verdict v = info[k].all_null
-                             ? NONE
-                             : by_bounds(b, b->test.leaf, &info[k].min, &info[k].max);
+        enum verdict v =
+            info[k].all_null ? NONE : by_bounds(b, b->test.leaf, &info[k].min, &info[k].max);
         if (v == ALL && !c->no_null)
             v = OPEN;
         useful = useful || v != OPEN;

@@ -17,8 +17,9 @@
 
 enum {
     MAX_THREADS = 256,
-    AHEAD = 4,                /* row groups a thread that are made ready */
-    BUFFERED = 32 * 1024 * 1024 /* octets of blocks that a row group may have waiting for the sink */
+    AHEAD = 4, /* row groups a thread that are made ready */
+    BUFFERED =
+        32 * 1024 * 1024 /* octets of blocks that a row group may have waiting for the sink */
 };
 
 const char *query_skip_text(enum query_skip s)
@@ -164,10 +165,8 @@ static weir_status add_totals(struct worker *w, struct query_eval *e, weir_err *
         int field;
         uint64_t *to;
     } sums[] = {
-        {p->f_flows, &w->sum.flows},
-        {p->f_packets, &w->sum.packets},
-        {p->f_bytes, &w->sum.bytes},
-        {p->f_out_packets, &w->sum.out_packets},
+        {p->f_flows, &w->sum.flows},         {p->f_packets, &w->sum.packets},
+        {p->f_bytes, &w->sum.bytes},         {p->f_out_packets, &w->sum.out_packets},
         {p->f_out_bytes, &w->sum.out_bytes},
     };
     const struct query_values *v;
@@ -352,8 +351,7 @@ static weir_status use_rows(struct worker *w, struct task *t, struct query_rows 
             WEIR_TRY(st);
         } else if (x->stream) {
             weir_status st = stream(w, t, &e, err);
-            fatal->set = st != WEIR_OK && !run->threaded && st != WEIR_EFORMAT &&
-                         st != WEIR_ETRUNC;
+            fatal->set = st != WEIR_OK && !run->threaded && st != WEIR_EFORMAT && st != WEIR_ETRUNC;
             WEIR_TRY(st);
         } else {
             for (size_t k = 0; !have_seq && k < rows.n; k++)

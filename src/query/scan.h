@@ -55,7 +55,7 @@ struct query_scan {
     uint64_t at; /* the window */
     size_t n;
     enum query_rate rate;
-    uint64_t octets; /* of chunks that were opened */
+    uint64_t octets;              /* of chunks that were opened */
     uint64_t n_scaled, n_no_rate; /* of rows_counted */
     void *leaves;                 /* of predicate.c */
     uint8_t *folded;

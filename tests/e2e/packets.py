@@ -21,7 +21,7 @@ def record(n):
 
 
 def v1(numbers, uptime=100_000):
-    body = b"".join(v5_record(n)[:40] + bytes(12) for n in numbers)
+    body = b"".join(v5_record(n)[:40] + bytes(8) for n in numbers)
     return struct.pack("!HHIII", 1, len(numbers), uptime, EXPORT_S, 0) + body
 
 

@@ -27,8 +27,10 @@ class Demo(unittest.TestCase):
                                 "--stats-format", "text"],
                                capture_output=True, text=True, timeout=120, check=False, cwd=folder)
             self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
-            shown = [line for line in r.stdout.splitlines() if "192.0.2." in line or "2001:db8:" in line]
-            self.assertGreater(len(shown), 10, r.stdout)
+            # Five senders, five flows, and a bar or more.
+            shown = re.findall(r"^.*(?:192\.0\.2|198\.51\.100|203\.0\.113|2001:db8:)[.:].*$", r.stdout, re.M)
+            self.assertEqual(len(shown), 10, r.stdout)
+            self.assertRegex(r.stdout, r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +[\d.]+.*[█#]")
             # The last accounting: all decoded, all records flows, nothing waits, nothing is rejected.
             packets = re.findall(r"stats: packets (\d+) = decoded (\d+) \+ waiting 0 \+ expired 0 \+ rejected 0", r.stderr)
             self.assertTrue(packets, r.stderr)
