@@ -24,7 +24,7 @@ static void make_key(const struct row *r, uint32_t exporter, struct entry *e)
     out[n++] = ' ';
     n += hex_u32(out + n, exporter);
     n += hex_u32(out + n, r->domain);
-    n += hex_u32(out + n, r->sequence);
+    n += hex_u32(out + n, r->packet);
     n += hex_u32(out + n, (uint32_t)(first >> 32));
     n += hex_u32(out + n, (uint32_t)first);
     out[n] = 0;

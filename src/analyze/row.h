@@ -12,7 +12,8 @@
 struct row {
     uint8_t version;           /* 1, 5, 7, 9, or 10 for IPFIX */
     int64_t received_us;       /* arrival of its packet, since 1970-01-01 UTC */
-    uint32_t domain, sequence; /* of its packet */
+    uint32_t domain;           /* of its packet */
+    uint32_t packet;           /* which of those that came from one exporter in one microsecond */
     int64_t first_us, last_us; /* since 1970-01-01 UTC */
     bool has_first, has_last;
     const char *exporter, *src, *dst; /* addresses as text, borrowed; NULL: none */

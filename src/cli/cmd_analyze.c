@@ -7,6 +7,7 @@
 #include "analyze/order.h"
 #include "analyze/report.h"
 #include "analyze/row.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "cli/cmd.h"
 #include "query/run.h"
@@ -76,6 +77,11 @@ struct analysis {
     uint64_t n_lines, n_malformed, n_flows, n_no_address, n_skipped;
     bool failed;
     struct entry_host only;
+    struct {
+        int64_t received_us;
+        uint32_t exporter, domain, number;
+        bool numbered; /* a row of it had a sequence number */
+    } packet;          /* of the last row of an archive */
 };
 
 static void malformed(struct analysis *a, const struct line *line, const char *why, uint64_t at)
@@ -242,7 +248,6 @@ static void read_row(const struct query_vec *v, size_t i, struct row *r)
         .version = (uint8_t)number(&v[C_VERSION], i),
         .received_us = (int64_t)number(&v[C_RECEIVED], i),
         .domain = (uint32_t)number(&v[C_DOMAIN], i),
-        .sequence = (uint32_t)number(&v[C_SEQUENCE], i),
         .first_us = (int64_t)number(&v[C_FIRST], i),
         .last_us = (int64_t)number(&v[C_LAST], i),
         .has_first = present(&v[C_FIRST], i),
@@ -262,6 +267,27 @@ static void read_row(const struct query_vec *v, size_t i, struct row *r)
         r->proto = r->src && memchr(r->src, ':', r->src_len) ? 58 : 1;
 }
 
+/* Packets that one exporter sent in one microsecond are told apart by their first rows, which alone have a sequence
+ * number. Where rows are in another order than that of arrival (compacted files) they count as one packet. */
+static void number_packet(struct analysis *a, const struct query_vec *v, size_t i, struct row *r)
+{
+    bool first = present(&v[C_SEQUENCE], i);
+    uint32_t exporter = r->exporter ? (uint32_t)base_hash(r->exporter, r->exporter_len, 0) : 0;
+    bool same = r->received_us == a->packet.received_us && r->domain == a->packet.domain &&
+                exporter == a->packet.exporter;
+    if (!same) {
+        a->packet.received_us = r->received_us;
+        a->packet.domain = r->domain;
+        a->packet.exporter = exporter;
+        a->packet.number = 0;
+        a->packet.numbered = first;
+    } else if (first) {
+        a->packet.number += a->packet.numbered;
+        a->packet.numbered = true;
+    }
+    r->packet = a->packet.number;
+}
+
 static weir_status take_block(void *user, size_t result, const struct query_block *b, weir_err *err)
 {
     struct analysis *a = user;
@@ -271,6 +297,7 @@ static weir_status take_block(void *user, size_t result, const struct query_bloc
         struct entry entry;
         struct flow flows[2];
         read_row(b->vecs, i, &r);
+        number_packet(a, b->vecs, i, &r);
         row_entry(&r, &a->only, flows, &entry);
         a->n_flows += entry.n_flows;
         a->n_no_address += entry.n_no_address;

@@ -67,6 +67,7 @@ struct shard {
  * complemented, bits of what it has, values. All 0 is the neutral element of every part. */
 struct query_groups {
     struct query_plan *plan;
+    query_pool *pool;
     const struct query_result *r;
     int having;
     uint64_t seed;
@@ -104,6 +105,7 @@ struct query_grouper {
     uint64_t *sums; /* n_dense entries without key words, all 0 between row groups */
     uint8_t *used;
     size_t n_dense, cap_dense;
+    size_t words;           /* of each: rounded up so that few of them lie on two cache lines */
     size_t sizes[MAX_KEYS]; /* of each key's codes, null included */
 };
 
@@ -425,13 +427,14 @@ static weir_status need_expr(query_groups *g, int node, weir_err *err)
 }
 
 weir_status query_groups_new(struct query_plan *plan, const struct query_result *r, int having,
-                             uint64_t seed, query_groups **out, weir_err *err)
+                             query_pool *pool, uint64_t seed, query_groups **out, weir_err *err)
 {
     query_groups *g = calloc(1, sizeof *g);
     *out = g;
     if (!g)
         return no_memory(err);
     g->plan = plan;
+    g->pool = pool;
     g->r = r;
     g->having = having;
     g->seed = seed;
@@ -462,10 +465,10 @@ static void shard_empty(query_groups *g, struct shard *s)
 {
     size_t octets = s->n_slots * sizeof *s->slots;
     for (size_t i = 0; i < s->n_blocks; i++)
-        free(s->blocks[i]);
+        query_pool_give(g->pool, s->blocks[i], BLOCK * g->stride * sizeof(uint64_t));
     octets += s->n_blocks * BLOCK * g->stride * sizeof(uint64_t);
     free(s->blocks);
-    free(s->slots);
+    query_pool_give(g->pool, s->slots, s->n_slots * sizeof *s->slots);
     s->blocks = NULL;
     s->slots = NULL;
     s->n_blocks = s->cap_blocks = 0;
@@ -487,8 +490,6 @@ void query_groups_free(query_groups *g)
         g->workers = w->next;
         free(w->stage);
         free(w->hashes);
-        free(w->sums);
-        free(w->used);
         query_bump_done(&w->memory);
         free(w);
     }
@@ -555,7 +556,7 @@ static bool grow_slots(query_groups *g, struct shard *s, size_t wanted)
         more *= 2;
     if (more == s->n_slots)
         return true;
-    uint64_t *slots = more ? calloc(more, sizeof *slots) : NULL;
+    uint64_t *slots = more ? query_pool_zero(g->pool, more * sizeof *slots) : NULL;
     if (!slots)
         return false;
     for (uint32_t i = 0; i < s->n_slots; i++) {
@@ -566,7 +567,7 @@ static bool grow_slots(query_groups *g, struct shard *s, size_t wanted)
             at = (at + 1) & (more - 1);
         slots[at] = s->slots[i];
     }
-    free(s->slots);
+    query_pool_give(g->pool, s->slots, s->n_slots * sizeof *slots);
     atomic_fetch_add(&g->octets, (size_t)(more - s->n_slots) * sizeof *slots);
     s->slots = slots;
     s->n_slots = more;
@@ -583,7 +584,7 @@ static bool grow_blocks(query_groups *g, struct shard *s)
         s->blocks = more;
         s->cap_blocks = cap;
     }
-    uint64_t *block = malloc(BLOCK * g->stride * sizeof *block);
+    uint64_t *block = query_pool_alloc(g->pool, BLOCK * g->stride * sizeof *block);
     if (!block)
         return false;
     s->blocks[s->n_blocks++] = block;
@@ -608,10 +609,17 @@ static bool put_entries(query_groups *g, struct shard *s, const uint64_t *entrie
     uint32_t mask = s->n_slots - 1;
     for (size_t i = 0; i < n; i++)
         __builtin_prefetch(&s->slots[(uint32_t)hashes[i] & mask]);
+    size_t last = g->stride * sizeof(uint64_t) - 1;
     for (size_t i = 0; i < n; i++) {
-        uint64_t slot = s->slots[(uint32_t)hashes[i] & mask];
-        if (slot)
-            __builtin_prefetch(entry_of(g, s, (uint32_t)slot - 1));
+        uint32_t hash = (uint32_t)hashes[i], at = hash & mask;
+        uint64_t slot;
+        while ((slot = s->slots[at]) && slot >> 32 != hash)
+            at = (at + 1) & mask;
+        if (slot) {
+            const char *e = (const char *)entry_of(g, s, (uint32_t)slot - 1);
+            __builtin_prefetch(e, 1);
+            __builtin_prefetch(e + last, 1);
+        }
     }
     size_t words = g->key_words;
     for (size_t i = 0; i < n; i++) {
@@ -1108,6 +1116,8 @@ static weir_status decide(query_grouper *w, struct query_eval *e, weir_err *err)
         if (!c)
             return WEIR_OK;
         w->sizes[k] = c->all_null ? 1 : (size_t)c->n_dict + 1;
+        if (!c->all_null)
+            WEIR_TRY(query_scan_texts(s, c, err));
         if (w->sizes[k] > most)
             return WEIR_OK;
         all *= w->sizes[k];
@@ -1117,15 +1127,21 @@ static weir_status decide(query_grouper *w, struct query_eval *e, weir_err *err)
     if (all > 4096 && e->rows.n < s->n / 16)
         return WEIR_OK;
     size_t words = g->stride - g->key_words;
+    words = words <= 1 ? 1 : words <= 2 ? 2 : words <= 4 ? 4 : (words + 7) / 8 * 8;
+    w->words = words;
     if (all > w->cap_dense) {
-        free(w->sums);
-        free(w->used);
+        size_t cap = w->cap_dense, entry = words * sizeof *w->sums;
+        query_pool_give(g->pool, w->sums, cap * entry);
+        query_pool_give(g->pool, w->used, cap + 8);
         w->cap_dense = 0;
-        w->sums = calloc(all, words ? words * sizeof *w->sums : 1);
-        w->used = calloc(all + 8, 1);
+        cap = 64;
+        while (cap < all)
+            cap += cap / 2;
+        w->sums = query_pool_zero(g->pool, cap * entry);
+        w->used = query_pool_zero(g->pool, cap + 8);
         if (!w->sums || !w->used)
             return no_memory(err);
-        w->cap_dense = all;
+        w->cap_dense = cap;
     }
     w->n_dense = all;
     w->dense = DENSE_YES;
@@ -1229,9 +1245,8 @@ static void add_one(const query_groups *g, const struct dense_values *d, size_t 
 
 /* Rows [from, to), part by part: few enough for the sums that they touch to stay in the nearest caches. */
 static void add_some(const query_groups *g, const struct dense_values *d, const uint32_t *codes,
-                     size_t from, size_t to, uint64_t *sums)
+                     size_t from, size_t to, size_t words, uint64_t *sums)
 {
-    size_t words = g->stride - g->key_words;
     for (size_t k = 0; k < g->n_sums; k++) {
         const struct query_values *v = d->sums[k];
         uint64_t *p = sums + k;
@@ -1268,10 +1283,10 @@ static void add_some(const query_groups *g, const struct dense_values *d, const 
 /* Rows come in order: the first of a place is the earliest. */
 static void add_firsts(const query_groups *g, const struct dense_values *d, const uint32_t *codes,
                        const struct query_rows *rows, size_t from, size_t to, uint64_t base,
-                       uint64_t *sums)
+                       size_t words, uint64_t *sums)
 {
-    size_t words = g->stride - g->key_words, seq = g->o_seq - g->key_words,
-           there = g->o_there - g->key_words, values = g->o_firsts - g->key_words;
+    size_t seq = g->o_seq - g->key_words, there = g->o_there - g->key_words,
+           values = g->o_firsts - g->key_words;
     for (size_t i = from; i < to; i++) {
         uint64_t *p = sums + (codes ? codes[i] : 0) * words;
         if (p[seq])
@@ -1301,16 +1316,18 @@ static weir_status add_dense(query_grouper *w, struct query_eval *e, uint64_t ta
         w->used[0] = 1;
         add_one(g, &d, n, w->sums);
         if (g->has_seq)
-            add_firsts(g, &d, NULL, &e->rows, 0, 1, base, w->sums);
+            add_firsts(g, &d, NULL, &e->rows, 0, 1, base, w->words, w->sums);
         return WEIR_OK;
     }
     for (size_t from = 0; from < n; from += SOME) {
         size_t to = n - from < SOME ? n : from + SOME;
-        for (size_t i = from; i < to; i++)
+        for (size_t i = from; i < to; i++) {
             w->used[codes[i]] = 1;
-        add_some(g, &d, codes, from, to, w->sums);
+            __builtin_prefetch(w->sums + codes[i] * w->words, 1);
+        }
+        add_some(g, &d, codes, from, to, w->words, w->sums);
         if (g->has_seq)
-            add_firsts(g, &d, codes, &e->rows, from, to, base, w->sums);
+            add_firsts(g, &d, codes, &e->rows, from, to, base, w->words, w->sums);
     }
     return WEIR_OK;
 }
@@ -1363,8 +1380,7 @@ static weir_status dense_entry(query_grouper *w, struct query_scan *s, size_t at
             h = mix(h, v * UINT64_C(0x2545f4914f6cdd1d) + 1);
         }
     }
-    uint64_t *sums = w->sums + at * words;
-    memcpy(entry + g->key_words, sums, words * sizeof *sums);
+    memcpy(entry + g->key_words, w->sums + at * w->words, words * sizeof *entry);
     *hash = mix_end(h);
     return WEIR_OK;
 }
@@ -1397,7 +1413,6 @@ weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t e
     w->dense = DENSE_UNSET;
     if (!dense)
         return WEIR_OK;
-    size_t words = g->stride - g->key_words;
     query_bump_reset(&w->memory);
     uint64_t *entry = query_bump_array(&w->memory, g->stride, sizeof *entry);
     weir_status st = entry ? WEIR_OK : no_memory(err);
@@ -1420,7 +1435,7 @@ weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t e
         if (st == WEIR_OK)
             st = hand_over(w, entry, &hash, NULL, 1, err);
         w->used[at] = 0;
-        memset(w->sums + at * words, 0, words * sizeof *w->sums);
+        memset(w->sums + at * w->words, 0, w->words * sizeof *w->sums);
     }
     return st;
 }
@@ -1923,7 +1938,7 @@ static weir_status finish_extents(struct finish *f, const struct query_extent *e
     uint64_t octets = 0;
     for (size_t i = 0; i < n; i++)
         octets += extents[i].len;
-    query_intern *texts = query_intern_new(g->seed, false);
+    query_intern *texts = query_intern_new(g->pool, g->seed, false);
     if (!texts)
         return no_memory(err);
     uint64_t *zero = calloc(g->stride, sizeof *zero);

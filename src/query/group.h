@@ -14,7 +14,7 @@ typedef struct query_grouper query_grouper;
 /* Adds the fields that r needs to the plan. having: a node of the plan or -1. WEIR_OK; WEIR_ENOMEM; WEIR_EINVAL: keys make no
  * sense. r is borrowed. */
 weir_status query_groups_new(struct query_plan *plan, const struct query_result *r, int having,
-                             uint64_t seed, query_groups **out, weir_err *err);
+                             query_pool *pool, uint64_t seed, query_groups **out, weir_err *err);
 void query_groups_free(query_groups *g); /* takes NULL */
 /* Memory in use by groups, without their texts. */
 size_t query_groups_octets(const query_groups *g);

@@ -28,23 +28,25 @@ struct shard {
     uint32_t n_slots, n;
     char **chunks; /* room for MAX_CHUNKS; a long text has several that lie side by side */
     size_t n_chunks;
-    size_t used;    /* of the last chunk */
-    bool *followed; /* the chunk before is of the same memory */
+    size_t used;            /* of the last chunk */
+    uint16_t *side_by_side; /* of the first of some chunks: how many */
     char pad[64];
 };
 
 struct query_intern {
+    query_pool *pool;
     uint64_t seed;
     bool shared;
     _Atomic size_t octets;
     struct shard shards[SHARDS];
 };
 
-query_intern *query_intern_new(uint64_t seed, bool shared)
+query_intern *query_intern_new(query_pool *pool, uint64_t seed, bool shared)
 {
     query_intern *n = calloc(1, sizeof *n);
     if (!n)
         return NULL;
+    n->pool = pool;
     n->seed = seed;
     n->shared = shared;
     bool ok = true;
@@ -52,8 +54,8 @@ query_intern *query_intern_new(uint64_t seed, bool shared)
         struct shard *s = &n->shards[i];
         pthread_mutex_init(&s->lock, NULL);
         s->chunks = calloc(MAX_CHUNKS, sizeof *s->chunks);
-        s->followed = calloc(MAX_CHUNKS, sizeof *s->followed);
-        ok = ok && s->chunks && s->followed;
+        s->side_by_side = calloc(MAX_CHUNKS, sizeof *s->side_by_side);
+        ok = ok && s->chunks && s->side_by_side;
     }
     if (ok)
         return n;
@@ -61,14 +63,11 @@ query_intern *query_intern_new(uint64_t seed, bool shared)
     return NULL;
 }
 
-static void shard_empty(struct shard *s)
+static void shard_empty(query_intern *n, struct shard *s)
 {
-    for (size_t i = 0; i < s->n_chunks; i++) {
-        if (!s->followed[i])
-            free(s->chunks[i]);
-        s->followed[i] = false;
-    }
-    free(s->slots);
+    for (size_t i = 0; i < s->n_chunks; i += s->side_by_side[i])
+        query_pool_give(n->pool, s->chunks[i], (size_t)s->side_by_side[i] * CHUNK);
+    query_pool_give(n->pool, s->slots, s->n_slots * sizeof *s->slots);
     s->slots = NULL;
     s->n_slots = s->n = 0;
     s->n_chunks = s->used = 0;
@@ -77,7 +76,7 @@ static void shard_empty(struct shard *s)
 void query_intern_reset(query_intern *n)
 {
     for (size_t i = 0; i < SHARDS; i++)
-        shard_empty(&n->shards[i]);
+        shard_empty(n, &n->shards[i]);
     atomic_store(&n->octets, 0);
 }
 
@@ -86,9 +85,9 @@ void query_intern_free(query_intern *n)
     if (!n)
         return;
     for (size_t i = 0; i < SHARDS; i++) {
-        shard_empty(&n->shards[i]);
+        shard_empty(n, &n->shards[i]);
         free(n->shards[i].chunks);
-        free(n->shards[i].followed);
+        free(n->shards[i].side_by_side);
         pthread_mutex_destroy(&n->shards[i].lock);
     }
     free(n);
@@ -104,7 +103,7 @@ static inline struct entry *entry_at(const struct shard *s, uint32_t place)
 static bool grow(query_intern *n, struct shard *s)
 {
     uint32_t more = s->n_slots ? s->n_slots * 2 : 256;
-    uint64_t *slots = more ? calloc(more, sizeof *slots) : NULL;
+    uint64_t *slots = more ? query_pool_zero(n->pool, more * sizeof *slots) : NULL;
     if (!slots)
         return false;
     for (uint32_t i = 0; i < s->n_slots; i++) {
@@ -115,7 +114,7 @@ static bool grow(query_intern *n, struct shard *s)
             at = (at + 1) & (more - 1);
         slots[at] = s->slots[i];
     }
-    free(s->slots);
+    query_pool_give(n->pool, s->slots, s->n_slots * sizeof *slots);
     atomic_fetch_add(&n->octets, (size_t)(more - s->n_slots) * sizeof *slots);
     s->slots = slots;
     s->n_slots = more;
@@ -130,13 +129,12 @@ static struct entry *new_entry(query_intern *n, struct shard *s, uint32_t len, u
         size_t chunks = (octets + CHUNK - 1) / CHUNK;
         if (chunks > MAX_CHUNKS - s->n_chunks)
             return NULL;
-        char *p = malloc(chunks * CHUNK);
+        char *p = query_pool_alloc(n->pool, chunks * CHUNK);
         if (!p)
             return NULL;
-        for (size_t i = 0; i < chunks; i++) {
-            s->followed[s->n_chunks] = i > 0;
+        s->side_by_side[s->n_chunks] = (uint16_t)chunks;
+        for (size_t i = 0; i < chunks; i++)
             s->chunks[s->n_chunks++] = p + i * CHUNK;
-        }
         *place = (uint32_t)((s->n_chunks - chunks) << CHUNK_BITS) / UNIT;
         s->used = octets - (chunks - 1) * CHUNK;
         atomic_fetch_add(&n->octets, octets);

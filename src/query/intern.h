@@ -4,13 +4,15 @@
 #define QUERY_INTERN_H
 
 #include "query/expr.h"
+#include "query/pool.h"
 
 #include <stdatomic.h>
 
 typedef struct query_intern query_intern;
 
-query_intern *query_intern_new(uint64_t seed, bool shared); /* NULL: out of memory */
-void query_intern_free(query_intern *n);                    /* takes NULL */
+/* Memory comes from the pool. NULL: out of memory. */
+query_intern *query_intern_new(query_pool *pool, uint64_t seed, bool shared);
+void query_intern_free(query_intern *n); /* takes NULL */
 /* Forget all texts; their numbers are dead. Nobody else may use n meanwhile. */
 void query_intern_reset(query_intern *n);
 

@@ -874,9 +874,20 @@ static weir_status ask_dict(struct query_filter *f, size_t i, weir_err *err)
     if (!(b->table = query_bump_zero(&f->scan->group_memory, (size_t)n + 4)))
         return no_memory(err);
     /* All entries are different: a single text is found once. */
-    uint32_t most = b->test.text_op && b->test.leaf->equal && c->dict_text
+    uint32_t most = b->test.text_op && b->test.leaf->equal && (c->dict_text || c->text_dict)
                         ? (uint32_t)(b->test.leaf->n_texts < n ? b->test.leaf->n_texts : n)
                         : n;
+    const struct matcher *m = &b->test.m;
+    if (c->dict_num && !c->dict_null && !b->test.text_op && !m->real && !m->bits && m->n == 1) {
+        uint64_t low = m->r[0].low, span = m->r[0].high - low;
+        for (uint32_t k = 0; k < n; k++) {
+            b->table[k] = (c->dict_num[k] ^ m->flip) - low <= span;
+            n_met += b->table[k];
+        }
+        const uint8_t *one = n_met == 1 ? memchr(b->table, 1, n) : NULL;
+        only = one ? (uint32_t)(one - b->table) : 0;
+        most = 0;
+    }
     for (uint32_t k = 0; k < n && n_met < most; k++)
         if (test_entry(b, c, k)) {
             b->table[k] = 1;
@@ -1053,7 +1064,15 @@ static weir_status leaf_window(struct query_filter *f, int leaf, uint64_t *bits,
             return WEIR_OK;
         }
         bool done = true;
-        if (b->how == HOW_CODE && d->codes) {
+        if (b->how == HOW_TABLE && d->codes && query_bits_count(bits, n) < n / 4) {
+            for (size_t w = 0; w < words; w++) { /* few rows are left: only those */
+                met[w] = 0;
+                for (uint64_t word = bits[w]; word; word &= word - 1) {
+                    unsigned i = (unsigned)__builtin_ctzll(word);
+                    met[w] |= (uint64_t)b->table[d->codes[w * 64 + i]] << i;
+                }
+            }
+        } else if (b->how == HOW_CODE && d->codes) {
             f->ops->equal(d->codes, n, b->code, met);
         } else if (b->how == HOW_TABLE && d->codes) {
             f->ops->table(d->codes, n, b->table, met);

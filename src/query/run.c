@@ -82,7 +82,7 @@ struct worker {
     query_grouper **groupers; /* one a result */
     query_sorter **sorters;
     struct query_summary sum;
-    bool any_time;
+    bool times_known; /* of all rows of the row group, by its footer */
     uint32_t *rows;
     uint64_t *seq;
     struct block *spare; /* blocks to be used again */
@@ -94,6 +94,7 @@ struct run {
     const struct query_sink *sink;
     struct query_summary *out;
     struct result *results;
+    query_pool *pool; /* of groups and their texts */
     query_intern *texts;
     struct worker *workers;
     size_t n_workers;
@@ -176,6 +177,8 @@ static weir_status add_totals(struct worker *w, struct query_eval *e, weir_err *
         *sums[i].to = saturating(*sums[i].to, total_of(v, n));
     }
     const struct query_values *first, *last;
+    if (w->times_known)
+        return WEIR_OK;
     WEIR_TRY(query_eval_field(e, p->f_first, &first, err));
     WEIR_TRY(query_eval_field(e, p->f_last, &last, err));
     int64_t least = INT64_MAX, greatest = INT64_MIN;
@@ -468,6 +471,30 @@ static weir_status scan_rows(struct worker *w, struct task *t, bool all, struct 
     return WEIR_OK;
 }
 
+/* The least `first` and the greatest `last` of a row group all of whose rows are wanted. */
+static weir_status times_by_footer(struct worker *w, weir_err *err)
+{
+    const struct query_plan *p = &w->run->plan;
+    struct query_scan_column *first, *last;
+    WEIR_TRY(query_scan_column(&w->scan, p->fields[p->f_first].column, &first, err));
+    WEIR_TRY(query_scan_column(&w->scan, p->fields[p->f_last].column, &last, err));
+    struct query_scan_column *columns[] = {first, last};
+    int64_t times[2];
+    for (size_t i = 0; i < 2; i++) {
+        const struct query_scan_column *c = columns[i];
+        if (c->missing || c->type->logical != PARQUET_L_TIMESTAMP_US ||
+            c->type->type != PARQUET_INT64 || c->info.min.len != 8 || c->info.max.len != 8)
+            return WEIR_OK;
+        memcpy(&times[i], i ? c->info.max.data : c->info.min.data, sizeof times[i]);
+    }
+    if (times[0] < w->sum.first_us)
+        w->sum.first_us = times[0];
+    if (times[1] > w->sum.last_us)
+        w->sum.last_us = times[1];
+    w->times_known = true;
+    return WEIR_OK;
+}
+
 static weir_status scan_group(struct worker *w, struct task *t, struct fatal *fatal, weir_err *err)
 {
     struct run *run = w->run;
@@ -487,6 +514,9 @@ static weir_status scan_group(struct worker *w, struct task *t, struct fatal *fa
         w->sum.matched += t->n_rows;
         return WEIR_OK;
     }
+    w->times_known = false;
+    if (all && run->plan.want_totals && !run->q->stop_after)
+        WEIR_TRY(times_by_footer(w, err));
     return scan_rows(w, t, all, fatal, err);
 }
 
@@ -785,7 +815,7 @@ static weir_status plan_result(struct run *run, size_t i, uint64_t seed, weir_er
     if (r->having)
         WEIR_TRY(query_plan_expr_add(p, r->having, &having, err));
     if (r->grouped)
-        WEIR_TRY(query_groups_new(p, r, having, seed, &x->groups, err));
+        WEIR_TRY(query_groups_new(p, r, having, run->pool, seed, &x->groups, err));
     size_t n_ties = r->grouped ? (r->either ? 1 + r->n_also : r->n_keys) : 0;
     x->fields = query_bump_array(&p->memory, r->n_fields + 1, sizeof *x->fields);
     x->ties = query_bump_array(&p->memory, n_ties + 1, sizeof *x->ties);
@@ -837,7 +867,7 @@ static weir_status make_plan(struct run *run, bool want_totals, weir_err *err)
                                                 .max_octets = run->max_octets / run->n_workers};
     }
     run->need_rows = q->n_results || want_totals;
-    if (any_groups && !(run->texts = query_intern_new(seed, run->threaded)))
+    if (any_groups && !(run->texts = query_intern_new(run->pool, seed, run->threaded)))
         return no_memory(err);
     return WEIR_OK;
 }
@@ -1031,7 +1061,8 @@ weir_status query_run(const struct query *q, bool want_totals, const struct quer
     pthread_mutex_init(&run.lock, NULL);
     pthread_cond_init(&run.work, NULL);
     pthread_cond_init(&run.news, NULL);
-    weir_status st = run_all(&run, want_totals, err);
+    run.pool = query_pool_new();
+    weir_status st = run.pool ? run_all(&run, want_totals, err) : no_memory(err);
     for (size_t i = 0; run.workers && i < run.n_workers; i++)
         worker_done(&run.workers[i]);
     free(run.workers);
@@ -1039,6 +1070,7 @@ weir_status query_run(const struct query *q, bool want_totals, const struct quer
         query_groups_free(run.results[i].groups);
     free(run.results);
     query_intern_free(run.texts);
+    query_pool_free(run.pool);
     for (size_t i = 0; i < run.n_scans; i++)
         archive_scan_close(run.scans[i]);
     free(run.scans);

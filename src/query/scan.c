@@ -443,12 +443,7 @@ weir_status query_scan_dict(struct query_scan *s, struct query_scan_column *c, w
     size_t n = c->n_dict;
     uint8_t kind = item_kind(c->kind);
     if (query_is_text(kind) && query_is_text(c->source_kind)) {
-        const struct parquet_bytes *in = c->dict;
-        if (!(c->dict_text = query_bump_array(&s->group_memory, n, sizeof *c->dict_text)))
-            return no_memory(err);
-        for (size_t i = 0; i < n; i++)
-            c->dict_text[i] =
-                (struct query_text){.data = (const char *)in[i].data, .len = in[i].len};
+        c->text_dict = true;
         return WEIR_OK;
     }
     struct parquet_data d = {.n = n, .values = c->dict};
@@ -475,6 +470,20 @@ weir_status query_scan_dict(struct query_scan *s, struct query_scan_column *c, w
             return no_memory(err);
         c->dict_null[i] = true;
     }
+    return WEIR_OK;
+}
+
+weir_status query_scan_texts(struct query_scan *s, struct query_scan_column *c, weir_err *err)
+{
+    if (c->dict_text || !c->text_dict)
+        return WEIR_OK;
+    const struct parquet_bytes *in = c->dict;
+    struct query_text *texts = query_bump_array(&s->group_memory, c->n_dict, sizeof *texts);
+    if (!texts)
+        return no_memory(err);
+    for (size_t i = 0; i < c->n_dict; i++)
+        texts[i] = (struct query_text){.data = (const char *)in[i].data, .len = in[i].len};
+    c->dict_text = texts;
     return WEIR_OK;
 }
 
@@ -517,21 +526,35 @@ static uint64_t *take_bits(const uint64_t *bits, const struct query_rows *rows,
     return out;
 }
 
-static weir_status take_coded(struct query_scan_column *c, const struct parquet_data *d,
-                              const uint32_t *at, size_t n, uint8_t kind, struct query_bump *memory,
-                              struct query_values *out, uint64_t **valid, weir_err *err)
+static weir_status take_coded(struct query_scan *s, struct query_scan_column *c,
+                              const struct parquet_data *d, const uint32_t *at, size_t n,
+                              uint8_t kind, struct query_bump *memory, struct query_values *out,
+                              uint64_t **valid, weir_err *err)
 {
     const uint32_t *codes = d->codes;
     if (query_is_text(kind)) {
         uint32_t *taken = query_bump_array(memory, n + 1, sizeof *taken);
         if (!taken)
             return no_memory(err);
+        out->v.codes = taken;
+        if (!c->dict_text && n < c->n_dict / 16) { /* not worth the whole dictionary */
+            struct query_text *texts = query_bump_array(memory, n + 1, sizeof *texts);
+            if (!texts)
+                return no_memory(err);
+            for (size_t i = 0; i < n; i++) {
+                taken[i] = (uint32_t)i;
+                texts[i] = query_dict_text(c, codes[at ? at[i] : i]);
+            }
+            out->v.dict = texts;
+            out->v.n_dict = (uint32_t)n;
+            return WEIR_OK;
+        }
+        WEIR_TRY(query_scan_texts(s, c, err));
         if (at)
             for (size_t i = 0; i < n; i++)
                 taken[i] = codes[at[i]];
         else if (n)
             memcpy(taken, codes, n * sizeof *taken);
-        out->v.codes = taken;
         out->v.dict = c->dict_text;
         out->v.n_dict = c->n_dict;
         return WEIR_OK;
@@ -599,9 +622,10 @@ static weir_status take_lists(struct query_eval *e, struct query_scan_column *c,
     if (signs)
         kind = c->source_kind; /* lists of numbers keep their bits */
     if (d->codes && c->n_dict && !signs)
-        WEIR_TRY(take_coded(c, d, items, n_items, kind, e->memory, out, &ignored, err));
+        WEIR_TRY(take_coded(e->scan, c, d, items, n_items, kind, e->memory, out, &ignored, err));
     else if (d->codes && c->n_dict)
-        WEIR_TRY(take_coded(c, d, items, n_items, QUERY_U64, e->memory, out, &ignored, err));
+        WEIR_TRY(
+            take_coded(e->scan, c, d, items, n_items, QUERY_U64, e->memory, out, &ignored, err));
     else
         WEIR_TRY(take_slots(c, d, items, n_items, kind, e->memory, out, &ignored, err));
     out->v.starts = starts;
@@ -632,8 +656,8 @@ weir_status query_column_values(struct query_eval *e, int column, struct query_v
         return WEIR_OK;
     }
     if (d->codes) {
-        WEIR_TRY(take_coded(c, d, e->rows.at, n, c->kind, e->memory, out, &valid, err));
-        if (query_is_text(c->kind))
+        WEIR_TRY(take_coded(e->scan, c, d, e->rows.at, n, c->kind, e->memory, out, &valid, err));
+        if (query_is_text(c->kind) && out->v.dict == c->dict_text)
             out->column = column;
     } else {
         WEIR_TRY(take_slots(c, d, e->rows.at, n, c->kind, e->memory, out, &valid, err));

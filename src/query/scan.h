@@ -34,10 +34,11 @@ struct query_scan_column {
     bool dict_known;
     const void *dict; /* the cursor's; NULL: the chunk has none */
     uint32_t n_dict;
-    uint64_t *dict_num; /* converted */
-    bool *dict_null;    /* entries that do not fit the kind; NULL: none */
-    struct query_text *dict_text;
-    uint64_t at; /* the window in data, UINT64_MAX: none */
+    uint64_t *dict_num;           /* converted */
+    bool *dict_null;              /* entries that do not fit the kind; NULL: none */
+    struct query_text *dict_text; /* converted, or made by query_scan_texts */
+    bool text_dict;               /* dict holds the texts themselves */
+    uint64_t at;                  /* the window in data, UINT64_MAX: none */
     struct parquet_data data;
     void *interned; /* of group.c: ids of the codes */
     uint64_t interned_epoch;
@@ -76,6 +77,8 @@ weir_status query_scan_column(struct query_scan *s, int column, struct query_sca
                               weir_err *err);
 /* Its dictionary: as numbers of its kind or as texts, n_dict of them; n_dict 0: none. */
 weir_status query_scan_dict(struct query_scan *s, struct query_scan_column *c, weir_err *err);
+/* All texts of the dictionary as dict_text. */
+weir_status query_scan_texts(struct query_scan *s, struct query_scan_column *c, weir_err *err);
 /* The window as it stands in the file. */
 weir_status query_scan_data(struct query_scan *s, struct query_scan_column *c,
                             const struct parquet_data **out, weir_err *err);
@@ -130,6 +133,14 @@ static inline uint64_t query_num(const struct query_values *v, size_t i)
 static inline uint32_t query_code(const struct query_values *v, size_t i)
 {
     return v->v.codes[v->constant ? 0 : i];
+}
+/* One text of a dictionary of texts. */
+static inline struct query_text query_dict_text(const struct query_scan_column *c, uint32_t code)
+{
+    if (c->dict_text)
+        return c->dict_text[code];
+    const struct parquet_bytes *b = (const struct parquet_bytes *)c->dict + code;
+    return (struct query_text){.data = (const char *)b->data, .len = b->len};
 }
 static inline bool query_is_text(uint8_t kind)
 {

@@ -14,7 +14,7 @@ static struct row row_of(const char *src, const char *dst)
     struct row r = {.version = 9,
                     .received_us = 1600000000250000,
                     .domain = 1,
-                    .sequence = 7,
+                    .packet = 7,
                     .first_us = 1599999999000000,
                     .last_us = 1599999999500000,
                     .has_first = true,
@@ -189,7 +189,7 @@ static void test_order_of_rows(void **state)
     (void)state;
     static const struct {
         int64_t received_us, first_us;
-        uint32_t sequence, place;
+        uint32_t packet, place;
     } rows[] = {
         {1600000000250000, 5000000, 1, 2}, {1600000000250001, 1000000, 3, 6},
         {1600000000250000, 9000000, 1, 4}, {1600000000250000, 5000000, 1, 3},
@@ -204,7 +204,7 @@ static void test_order_of_rows(void **state)
         struct entry e;
         r.received_us = rows[i].received_us;
         r.first_us = rows[i].first_us;
-        r.sequence = rows[i].sequence;
+        r.packet = rows[i].packet;
         r.octets = rows[i].place;
         row_entry(&r, &anyone, flows, &e);
         assert_int_equal(order_add(o, &e, &err), WEIR_OK);
