@@ -494,9 +494,19 @@ static weir_status narrow(query_sorter *s, struct query_eval *e, const uint32_t 
     uint32_t *at = query_bump_array(e->memory, n + 1, sizeof *at);
     if (!at)
         return no_memory(err);
-    for (size_t i = 0; i < n; i++) {
-        at[m] = (uint32_t)i;
-        m += sort_word(&s->keys[0], first, i) <= s->worst[0];
+    const struct sort_key *k = &s->keys[0];
+    if (first->v.kind == QUERY_U64 && !first->v.valid && !first->constant) {
+        uint64_t flip = k->descending ? UINT64_MAX : 0, worst = s->worst[0];
+        const uint64_t *num = first->v.num;
+        for (size_t i = 0; i < n; i++) {
+            at[m] = (uint32_t)i;
+            m += (num[i] ^ flip) <= worst;
+        }
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            at[m] = (uint32_t)i;
+            m += sort_word(k, first, i) <= s->worst[0];
+        }
     }
     *kept = at;
     struct query_eval all = *e;

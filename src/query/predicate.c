@@ -316,7 +316,10 @@ static bool match_prefix(const struct query_expr *e, const struct query_text *t)
     uint8_t family = 4;
     if (!ipv4_of(t, a)) {
         char text[INET6_ADDRSTRLEN + 1];
-        if (!t->len || t->len > INET6_ADDRSTRLEN || !memchr(t->data, ':', t->len))
+        bool any6 = false;
+        for (size_t i = 0; i < e->n_prefixes && !any6; i++)
+            any6 = e->prefixes[i].family == 6;
+        if (!any6 || !t->len || t->len > INET6_ADDRSTRLEN || !memchr(t->data, ':', t->len))
             return false;
         memcpy(text, t->data, t->len);
         text[t->len] = 0;
@@ -850,9 +853,9 @@ static weir_status ask_bloom(struct query_filter *f, size_t i, weir_err *err)
 
 static bool test_entry(const struct bound *b, const struct query_scan_column *c, uint32_t k)
 {
-    if (c->dict_text) {
-        const struct query_text *t = &c->dict_text[k];
-        return b->test.text_op ? match_text(b->test.leaf, t) : text_as_number(t, b->test.leaf->e);
+    if (c->dict_text || c->text_dict) {
+        struct query_text t = query_dict_text(c, k);
+        return b->test.text_op ? match_text(b->test.leaf, &t) : text_as_number(&t, b->test.leaf->e);
     }
     if (c->dict_null && c->dict_null[k])
         return false;

@@ -79,7 +79,7 @@ class Archive(CollectorTest):
 
     def test_options_have_a_table_of_their_own(self):
         with self.collector() as c:
-            options = P.struct.pack("!HHHHHHHHH", 257, 4, 4, 1, 4, 34, 4, 35, 1)
+            options = P.struct.pack("!HHHHHHHHH", 257, 4, 8, 1, 4, 34, 4, 35, 1)
             c.send(P.v9(P.struct.pack("!HH", 1, 4 + len(options) + 2) + options + bytes(2), count=1))
             body = P.struct.pack("!IIB", 0, 1000, 2)
             c.send(P.v9(P.struct.pack("!HH", 257, 4 + len(body) + 3) + body + bytes(3), count=1, sequence=1))

@@ -5,64 +5,23 @@ READER: pyarrow, duckdb or chdb. It is installed into WEIR_INTEROP_DIR/READER wh
 WEIR_INTEROP_CHDB is set. Ours are WEIR_PARQUET_MAKE and WEIR_PARQUET_CAT.
 """
 import datetime
-import fcntl
-import importlib
 import itertools
 import json
 import os
 import pathlib
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 
+import readers
+from readers import run, skip
+
 MAKE, CAT = os.environ["WEIR_PARQUET_MAKE"], os.environ["WEIR_PARQUET_CAT"]
-HERE = pathlib.Path(__file__).resolve().parent
-SKIP = 77
 CODECS = ["none", "zstd", "lz4"]
 # Rows a group, groups: usual, one row, many groups, no group.
 SHAPES = [(5000, 3), (1, 1), (40, 60), (1000, 0)]
 EPOCH = datetime.datetime(1970, 1, 1)
-
-
-def skip(why):
-    print(f"skipped: {why}")
-    sys.exit(SKIP)
-
-
-def run(*args, **more):
-    return subprocess.run([str(a) for a in args], check=True, capture_output=True, text=True, **more).stdout
-
-
-def installed(reader, package, command, there):
-    """The folder with the package; installs it once."""
-    folder = pathlib.Path(os.environ["WEIR_INTEROP_DIR"]) / reader
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not there(folder):
-            try:
-                subprocess.run([str(a) for a in command(folder)], check=True, capture_output=True, timeout=240)
-            except (OSError, subprocess.SubprocessError) as e:
-                text = getattr(e, "stderr", None) or str(e).encode()
-                skip(f"{package} is not installed and cannot be: {text.decode(errors='replace').strip()[-200:]}")
-            if not there(folder):
-                skip(f"{package} was installed, but cannot be used")
-    return folder
-
-
-def python_package(reader):
-    def command(folder):
-        return [sys.executable, "-m", "pip", "install", "--quiet", "--retries", "0", "--timeout", "20",
-                "--disable-pip-version-check", "--target", folder, reader]
-
-    def there(folder):
-        return subprocess.run([sys.executable, "-c", f"import {reader}"], capture_output=True, check=False,
-                              env={**os.environ, "PYTHONPATH": str(folder)}).returncode == 0
-
-    sys.path.insert(0, str(installed(reader, reader, command, there)))
-    return importlib.import_module(reader)
 
 
 # ---- what parquet_make writes ----
@@ -209,7 +168,7 @@ ARROW_ENCODINGS = {
 
 
 def test_pyarrow(folder):
-    pa = python_package("pyarrow")
+    pa = readers.python_package("pyarrow")
     pq = importlib.import_module("pyarrow.parquet")
     pc = importlib.import_module("pyarrow.compute")
     for name, path, rows in our_files(folder):
@@ -293,16 +252,7 @@ def as_text(v):
 
 
 def test_duckdb(folder):
-    if not shutil.which("npm") or not shutil.which("node"):
-        skip("npm and node are needed for @duckdb/node-api")
-    there = installed("duckdb", "@duckdb/node-api",
-                      lambda d: ["npm", "install", "--prefix", d, "--no-audit", "--no-fund", "--fetch-retries", "0",
-                                 "--fetch-timeout", "20000", "@duckdb/node-api"],
-                      lambda d: (d / "node_modules/@duckdb/node-api/package.json").is_file())
-
-    def duck(*statements):
-        return json.loads(run("node", HERE / "duckdb_run.mjs", there, input=json.dumps(statements)))
-
+    duck = readers.duckdb()
     files = list(our_files(folder))
     selects = ", ".join(duck_select(c) for c in COLUMNS)
     statements = [f"SELECT {selects} FROM read_parquet('{path}')" for _, path, _ in files]
@@ -362,7 +312,7 @@ def test_chdb(folder):
     reader = pathlib.Path(os.environ["WEIR_INTEROP_DIR"]) / "chdb"
     if not os.environ.get("WEIR_INTEROP_CHDB") and not (reader / "chdb").is_dir():
         skip("chdb is several hundred MB; WEIR_INTEROP_CHDB=1 lets it be installed")
-    chdb = python_package("chdb")
+    chdb = readers.python_package("chdb")
 
     def click(sql):
         return [json.loads(line) for line in
