@@ -82,8 +82,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     free(text);
 
     query_arena *a = query_arena_new();
-    char *copy = strndup((const char *)data, len);
+    char *copy = malloc(len + 1);
     check(a && copy, "no memory");
+    if (len)
+        memcpy(copy, data, len);
+    copy[len] = 0;
     weir_err err = {.code = WEIR_OK};
     int64_t from = 1, to = 0;
     struct query_order order;

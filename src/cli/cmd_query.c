@@ -343,8 +343,9 @@ struct plan {
     size_t n_stats;
     struct query_field *keys; /* of -A, --every: printed in front */
     size_t n_keys;
-    struct query_field tuple[5];
+    struct query_field tuple[7]; /* of a connection, the protocol first */
     struct query_order order;
+    struct query_expr *having; /* -P, NULL: none */
     struct extras extras;
     const char *format;
 };
@@ -378,8 +379,9 @@ static int not_available(const struct query_args *a)
 
 static void tuple_of(struct plan *p)
 {
-    static const enum flow_column_id ids[] = {FLOW_proto, FLOW_src_addr, FLOW_dst_addr,
-                                              FLOW_src_port, FLOW_dst_port};
+    static const enum flow_column_id ids[] = {FLOW_proto,    FLOW_src_addr, FLOW_dst_addr,
+                                              FLOW_src_port, FLOW_dst_port, FLOW_icmp_type,
+                                              FLOW_icmp_code};
     for (size_t i = 0; i < ARRAY_LEN(ids); i++)
         p->tuple[i] = query_field_column(ids[i]);
 }
@@ -405,15 +407,19 @@ static int stat_results(struct run *r, struct plan *p, const char *text)
                                         .n_keys = s.n_keys,
                                         .orders = stat->orders,
                                         .n_orders = stat->n_orders,
+                                        .having = p->having,
                                         .limit = r->args->rows == UINT64_MAX ? DEFAULT_TOP
                                                                              : r->args->rows};
         if (s.record) {
             result->keys = p->n_keys ? p->keys : p->tuple;
             result->n_keys = p->n_keys ? p->n_keys : ARRAY_LEN(p->tuple);
             result->either = false;
-        } else if (s.by_proto) {
+        } else if (s.by_proto && s.either) {
             result->also = p->tuple;
             result->n_also = 1;
+        } else if (s.by_proto && !query_field_same(&stat->keys[0], p->tuple)) {
+            stat->keys[1] = p->tuple[0]; /* a second key; stat->n_keys counts the statistic's own */
+            result->n_keys = 2;
         }
     }
     return 0;
@@ -496,6 +502,10 @@ static int plan_results(struct run *r, struct plan *p)
     p->q.n_results = 1;
     result->limit = a->rows == UINT64_MAX ? 0 : a->rows;
     result->grouped = a->aggregate || merge || p->n_keys;
+    result->having = p->having;
+    if (p->having && !result->grouped && !a->totals && !a->slots)
+        return opt_usage(&cmd_query, "-P: selects groups (-s, -A, -a, -b, --every); of records the "
+                                     "filter itself selects");
     if (result->grouped) {
         result->keys = p->n_keys ? p->keys : p->tuple;
         result->n_keys = p->n_keys ? p->n_keys : ARRAY_LEN(p->tuple);
@@ -506,7 +516,7 @@ static int plan_results(struct run *r, struct plan *p)
     bool chart = p->format && strcmp(p->format, "chart") == 0;
     const char *order = a->order ? a->order : a->by_start ? "tstart" : chart ? NULL : a->by;
     if (order) {
-        if (query_order_parse(r->arena, order, false, &p->order, &err) != WEIR_OK)
+        if (query_order_parse(r->arena, order, &p->order, &err) != WEIR_OK)
             return bad(a->order ? "-O" : "--by", &err);
         result->orders = &p->order;
         result->n_orders = 1;
@@ -560,10 +570,7 @@ static int plan_filter(struct run *r, struct plan *p, int n, char **operands)
     p->q.filter = e;
     if (!a->having)
         return 0;
-    status = parse_filter(r->arena, a->having, strlen(a->having), "-P", a->check, &e);
-    for (size_t i = 0; i < MAX_RESULTS; i++)
-        p->results[i].having = e;
-    return status;
+    return parse_filter(r->arena, a->having, strlen(a->having), "-P", a->check, &p->having);
 }
 
 static void show_filter(const struct query_expr *e)
@@ -736,14 +743,14 @@ static int finished(struct run *r, weir_status s, const weir_err *err,
             log_error("%s", err->msg);
         return 1;
     }
-    if (r->ranged && s == WEIR_OK && sum->files + sum->files_failed == 0) {
+    if (r->ranged && s == WEIR_OK && sum->files == 0) {
         log_error("-R %s: no file of that range (give DIR, DIR/FIRST or DIR/FIRST:LAST)",
                   r->args->range);
         return 1;
     }
     if (sum->files_failed) {
         log_warning("%" PRIu64 " of %" PRIu64 " files could not be read: %s", sum->files_failed,
-                    sum->files + sum->files_failed, sum->failed);
+                    sum->files, sum->failed);
         return 1;
     }
     return 0;
@@ -767,7 +774,7 @@ static int run_totals(struct run *r, struct plan *p)
                                           .grouped = true,
                                           .keys = keys,
                                           .n_keys = 1,
-                                          .having = p->results[0].having};
+                                          .having = p->having};
     p->q.n_results = 1;
     struct totals t = {.slots = slots};
     if (slots)
@@ -820,7 +827,7 @@ static int check_names(const struct plan *p)
     bool extra = false;
     int status = check_filter(p, p->q.filter, "filter", &extra);
     if (!status)
-        status = check_filter(p, p->results[0].having, "-P", &extra);
+        status = check_filter(p, p->having, "-P", &extra);
     for (size_t i = 0; i < p->n_stats && !status; i++)
         for (size_t k = 0; k < p->stats[i].n_keys && !status; k++)
             status = unknown_name(p, &p->stats[i].keys[k], "-s");
@@ -840,7 +847,7 @@ static bool names_extras(const struct plan *p)
 {
     bool any = false;
     (void)check_filter(p, p->q.filter, NULL, &any);
-    (void)check_filter(p, p->results[0].having, NULL, &any);
+    (void)check_filter(p, p->having, NULL, &any);
     for (size_t i = 0; i < p->q.n_results; i++) {
         const struct query_result *r = &p->results[i];
         for (size_t k = 0; k < r->n_keys; k++)

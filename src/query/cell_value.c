@@ -287,8 +287,10 @@ static char *put_addr(const struct query_writer *w, const struct query_cell *c,
     const struct query_text *t = text_at(view, i);
     if (!t)
         return put_str(p, c->missing ? c->missing : "0.0.0.0");
+    const char *slash = c->arg & QUERY_CELL_CUT ? memchr(t->data, '/', t->len) : NULL;
+    uint32_t len = slash ? (uint32_t)(slash - t->data) : t->len;
     char *from = p;
-    p += query_addr_short(p, t->data, t->len, w->full_ipv6 || !c->width);
+    p += query_addr_short(p, t->data, len, w->full_ipv6 || !c->width);
     if (!view->plain && !query_text_plain(from, (size_t)(p - from)))
         for (char *q = from; q < p; q++)
             if (*q < 0x20 || *q == 0x7f || *q == ',' || *q == '"')
@@ -505,7 +507,7 @@ char *query_cell_value(struct query_writer *w, const struct query_cell *c, size_
     case QUERY_CELL_ADDR_PORT: {
         const struct query_text *t = text_at(view, i);
         p = fit(p, put_addr(w, c, view, i, p), w->full_ipv6 ? 39 : 16, false);
-        if (c->arg == 1)
+        if (c->arg & 1)
             p = put_geo(view_of(w, c, 5), i, p);
         *p++ = t && is_ipv6(t) ? '.' : ':';
         char *from = p;

@@ -32,7 +32,7 @@ enum query_cell_op {
     QUERY_CELL_PROTO_NAME, /* TCP always */
     QUERY_CELL_FLAGS,      /* ...AP.SF */
     QUERY_CELL_ADDR,       /* shortened to 16 characters unless -6; 0.0.0.0 when missing */
-    QUERY_CELL_ADDR_PORT, /* v[1] port, v[2] proto, v[3] icmp_type, v[4] icmp_code: 8.0; arg 1: with "(CC)" of v[5] */
+    QUERY_CELL_ADDR_PORT, /* v[1] port, v[2] proto, v[3] icmp_type, v[4] icmp_code: 8.0; arg & 1: with "(CC)" of v[5] */
     QUERY_CELL_ADDR_GEO, /* v[1] country */
     QUERY_CELL_PORT,     /* v[1] proto, v[2] icmp_type, v[3] icmp_code: 443, 8.0 */
     QUERY_CELL_NET,      /* v[1] mask: 192.0.2.0/24 */
@@ -71,6 +71,9 @@ enum query_cell_when {
     QUERY_CELL_ICMP,    /* v[4] is ICMP */
     QUERY_CELL_FAMILY   /* v[0] has a value; lit or lit6 by its family */
 };
+
+/* In arg of ADDR, ADDR_PORT and ADDR_GEO: v[0] is a prefix, its address is shown. */
+enum { QUERY_CELL_CUT = 2 };
 
 struct query_cell {
     uint8_t op, when;

@@ -56,8 +56,8 @@ struct query_order {
     bool descending;
 };
 
-/* -O and the part of -s behind the slash: "bytes", "tstart:a", ... stat: the words of -s. */
-weir_status query_order_parse(query_arena *a, const char *text, bool stat, struct query_order *out,
+/* -O and the part of -s behind the slash: "bytes", "tstart:a", ... */
+weir_status query_order_parse(query_arena *a, const char *text, struct query_order *out,
                               weir_err *err);
 
 /* -A "srcip4/24,dstport" and plain field names. *out[*n], in a. */

@@ -134,7 +134,7 @@ struct query_field query_stat_field(const struct query_stat *s, enum query_stat_
     return query_field_derived(d);
 }
 
-const char *query_order_name(const struct query_order *o, bool record)
+const char *query_order_name(const struct query_order *o)
 {
     static const struct {
         int id;
@@ -152,10 +152,6 @@ const char *query_order_name(const struct query_order *o, bool record)
                    {QUERY_D_BPP, "ibpp"},        {QUERY_D_OUT_PPS, "opps"},
                    {QUERY_D_OUT_BPS, "obps"},    {QUERY_D_OUT_BPP, "obpp"}};
     bool is_column = o->field.what == QUERY_F_COLUMN;
-    if (record && is_column) /* -s record and -O count what came in, and call it by its name */
-        return o->field.id == FLOW_first  ? "tstart"
-               : o->field.id == FLOW_last ? "tend"
-                                          : o->field.name;
     if (o->field.what != QUERY_F_EXTRA)
         for (size_t i = 0; i < (is_column ? ARRAY_LEN(columns) : ARRAY_LEN(derived)); i++)
             if (o->field.id == (is_column ? columns : derived)[i].id)
@@ -173,10 +169,10 @@ static weir_status text_begin(query_format *f, const struct query *q, size_t res
         if (f->limit)
             base_buf_printf(&f->out, "Top %llu flows ordered by %s:\n",
                             (unsigned long long)f->limit,
-                            r->stat->n_orders ? query_order_name(r->stat->orders, true) : "flows");
+                            r->stat->n_orders ? query_order_name(r->stat->orders) : "flows");
         else
             base_buf_printf(&f->out, "Top flows ordered by %s:\n",
-                            r->stat->n_orders ? query_order_name(r->stat->orders, true) : "flows");
+                            r->stat->n_orders ? query_order_name(r->stat->orders) : "flows");
     }
     if (!f->o.quiet) {
         base_buf_str(&f->out, f->o.color ? "\033[1m" : "");

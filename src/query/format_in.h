@@ -66,7 +66,7 @@ enum query_stat_number {
 };
 struct query_field query_stat_field(const struct query_stat *s, enum query_stat_number n);
 /* "bytes", as -s and -O name it. */
-const char *query_order_name(const struct query_order *o, bool record);
+const char *query_order_name(const struct query_order *o);
 
 /* Of one kind each: fill f->kind and the programs. arg: what follows the colon, or NULL. */
 weir_status query_format_text(query_format *f, const char *tokens, weir_err *err);

@@ -241,7 +241,7 @@ static void stat_keys(query_format *f, struct query_format_result *r)
         /* Which table a row is of. */
         base_buf name = {0};
         base_buf_printf(&name, "%s/%s", s->name,
-                        s->n_orders ? query_order_name(s->orders, s->record) : "flows");
+                        s->n_orders ? query_order_name(s->orders) : "flows");
         base_buf text = {0};
         if (!name.failed)
             base_json_string(&text, name.data, name.len, false);

@@ -120,7 +120,7 @@ static const char *label_of(const struct query_stat *s)
 
 static const char *order_of(const struct query_stat *s)
 {
-    return s->n_orders ? query_order_name(s->orders, s->record) : "flows";
+    return s->n_orders ? query_order_name(s->orders) : "flows";
 }
 
 static bool is_proto(const struct query_field *f)

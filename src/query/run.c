@@ -7,6 +7,7 @@
 #include "query/group.h"
 #include "query/order.h"
 #include "query/predicate.h"
+#include "query/times.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -45,7 +46,8 @@ struct partition {
     archive_scan *scan;
     struct archive_part *parts;
     bool *failed;
-    size_t n, tasks_left; /* tasks_left: and one while tasks are made */
+    size_t n;
+    _Atomic size_t holders; /* tasks, one while tasks are made, and times that are pending */
 };
 
 /* One row group. */
@@ -82,6 +84,7 @@ struct worker {
     query_grouper **groupers; /* one a result */
     query_sorter **sorters;
     struct query_summary sum;
+    struct query_times times;
     bool times_known; /* of all rows of the row group, by its footer */
     uint32_t *rows;
     uint64_t *seq;
@@ -138,6 +141,22 @@ static uint64_t saturating(uint64_t a, uint64_t b)
     return __builtin_add_overflow(a, b, &r) ? UINT64_MAX : r;
 }
 
+static void partition_hold(void *partition)
+{
+    struct partition *p = partition;
+    atomic_fetch_add(&p->holders, 1);
+}
+
+static void partition_drop(void *partition)
+{
+    struct partition *p = partition;
+    if (atomic_fetch_sub(&p->holders, 1) > 1)
+        return;
+    archive_scan_release(p->scan, p->parts, p->n);
+    free(p->failed);
+    free(p);
+}
+
 /* ---- one window ---- */
 
 static uint64_t total_of(const struct query_values *v, size_t n)
@@ -176,27 +195,7 @@ static weir_status add_totals(struct worker *w, struct query_eval *e, weir_err *
         WEIR_TRY(query_eval_field(e, sums[i].field, &v, err));
         *sums[i].to = saturating(*sums[i].to, total_of(v, n));
     }
-    const struct query_values *first, *last;
-    if (w->times_known)
-        return WEIR_OK;
-    WEIR_TRY(query_eval_field(e, p->f_first, &first, err));
-    WEIR_TRY(query_eval_field(e, p->f_last, &last, err));
-    int64_t least = INT64_MAX, greatest = INT64_MIN;
-    for (size_t i = 0; first->v.kind == QUERY_TIME && i < n; i++) {
-        int64_t t = (int64_t)query_num(first, i);
-        if ((!first->v.valid || parquet_bit(first->v.valid, i)) && t < least)
-            least = t;
-    }
-    for (size_t i = 0; last->v.kind == QUERY_TIME && i < n; i++) {
-        int64_t t = (int64_t)query_num(last, i);
-        if ((!last->v.valid || parquet_bit(last->v.valid, i)) && t > greatest)
-            greatest = t;
-    }
-    if (least < w->sum.first_us)
-        w->sum.first_us = least;
-    if (greatest > w->sum.last_us)
-        w->sum.last_us = greatest;
-    return WEIR_OK;
+    return w->times_known ? WEIR_OK : query_times_add(&w->times, e, err);
 }
 
 static weir_status count_rates(struct worker *w, struct query_eval *e, weir_err *err)
@@ -341,8 +340,6 @@ static weir_status use_rows(struct worker *w, struct task *t, struct query_rows 
         return WEIR_OK;
     if (!query_eval_init(&e, &run->plan, s, &s->window_memory, rows))
         return no_memory(err);
-    if (run->plan.want_totals)
-        WEIR_TRY(add_totals(w, &e, err));
     WEIR_TRY(count_rates(w, &e, err));
     bool have_seq = false;
     for (size_t i = 0; i < run->q->n_results; i++) {
@@ -365,7 +362,8 @@ static weir_status use_rows(struct worker *w, struct task *t, struct query_rows 
             WEIR_TRY(st);
         }
     }
-    return WEIR_OK;
+    /* Last: what results have read need not be read for the totals. */
+    return run->plan.want_totals ? add_totals(w, &e, err) : WEIR_OK;
 }
 
 static size_t group_octets(const struct run *run)
@@ -471,30 +469,6 @@ static weir_status scan_rows(struct worker *w, struct task *t, bool all, struct 
     return WEIR_OK;
 }
 
-/* The least `first` and the greatest `last` of a row group all of whose rows are wanted. */
-static weir_status times_by_footer(struct worker *w, weir_err *err)
-{
-    const struct query_plan *p = &w->run->plan;
-    struct query_scan_column *first, *last;
-    WEIR_TRY(query_scan_column(&w->scan, p->fields[p->f_first].column, &first, err));
-    WEIR_TRY(query_scan_column(&w->scan, p->fields[p->f_last].column, &last, err));
-    struct query_scan_column *columns[] = {first, last};
-    int64_t times[2];
-    for (size_t i = 0; i < 2; i++) {
-        const struct query_scan_column *c = columns[i];
-        if (c->missing || c->type->logical != PARQUET_L_TIMESTAMP_US ||
-            c->type->type != PARQUET_INT64 || c->info.min.len != 8 || c->info.max.len != 8)
-            return WEIR_OK;
-        memcpy(&times[i], i ? c->info.max.data : c->info.min.data, sizeof times[i]);
-    }
-    if (times[0] < w->sum.first_us)
-        w->sum.first_us = times[0];
-    if (times[1] > w->sum.last_us)
-        w->sum.last_us = times[1];
-    w->times_known = true;
-    return WEIR_OK;
-}
-
 static weir_status scan_group(struct worker *w, struct task *t, struct fatal *fatal, weir_err *err)
 {
     struct run *run = w->run;
@@ -515,9 +489,11 @@ static weir_status scan_group(struct worker *w, struct task *t, struct fatal *fa
         return WEIR_OK;
     }
     w->times_known = false;
+    w->times.passed[0] = w->times.passed[1] = NULL; /* of a row group that failed */
     if (all && run->plan.want_totals && !run->q->stop_after)
-        WEIR_TRY(times_by_footer(w, err));
-    return scan_rows(w, t, all, fatal, err);
+        WEIR_TRY(query_times_by_footer(&w->times, s, &w->times_known, err));
+    WEIR_TRY(scan_rows(w, t, all, fatal, err));
+    return query_times_end(&w->times, s, t->partition, err);
 }
 
 static void fail(struct run *run, weir_status st, const weir_err *err)
@@ -615,21 +591,11 @@ static void *work(void *arg)
 
 /* ---- handing out row groups ---- */
 
-static void partition_drop(struct run *run, struct partition *p)
-{
-    (void)run;
-    if (--p->tasks_left)
-        return;
-    archive_scan_release(p->scan, p->parts, p->n);
-    free(p->failed);
-    free(p);
-}
-
 static void task_over(struct run *run, struct task *t)
 {
     run->octets_done += t->octets;
     run->rows_done += t->n_rows;
-    partition_drop(run, t->partition);
+    partition_drop(t->partition);
     free(t);
     if (run->q->progress)
         run->q->progress(run->q->user, run->octets_done, run->octets_seen, run->rows_done);
@@ -709,7 +675,7 @@ static weir_status add_task(struct run *run, struct partition *p, size_t part, s
                        .n_rows = info.n_rows,
                        .octets = info.octets};
     run->next_no += info.n_rows;
-    p->tasks_left++;
+    partition_hold(p);
     if (!run->threaded) {
         do_task(&run->workers[0], t);
         task_over(run, t);
@@ -765,7 +731,7 @@ static weir_status scan_path(struct run *run, archive_scan *scan, weir_err *err)
         p->scan = scan;
         p->parts = parts;
         p->n = n;
-        p->tasks_left = 1;
+        atomic_init(&p->holders, (size_t)1);
         for (size_t i = 0; i < n; i++) {
             if (!parts[i].tail)
                 run->out->files++;
@@ -780,7 +746,7 @@ static weir_status scan_path(struct run *run, archive_scan *scan, weir_err *err)
                 st = add_task(run, p, i, k, err);
             }
         }
-        partition_drop(run, p);
+        partition_drop(p);
         WEIR_TRY(st);
     }
     return WEIR_OK;
@@ -877,8 +843,7 @@ static weir_status make_worker(struct run *run, struct worker *w, weir_err *err)
     size_t n = run->q->n_results;
     w->run = run;
     w->scan.plan = &run->plan;
-    w->sum.first_us = INT64_MAX;
-    w->sum.last_us = INT64_MIN;
+    query_times_init(&w->times, partition_hold, partition_drop);
     w->filter = query_filter_new(&run->plan);
     w->groupers = calloc(n + 1, sizeof(query_grouper *));
     w->sorters = calloc(n + 1, sizeof(query_sorter *));
@@ -898,6 +863,7 @@ static weir_status make_worker(struct run *run, struct worker *w, weir_err *err)
 
 static void worker_done(struct worker *w)
 {
+    query_times_done(&w->times);
     query_filter_free(w->filter);
     query_scan_done(&w->scan);
     for (size_t i = 0; w->sorters && w->run && i < w->run->q->n_results; i++)
@@ -984,6 +950,27 @@ static weir_status give_result(struct run *run, size_t i, weir_err *err)
     return sink->end(sink->user, i, run->out, err);
 }
 
+/* What one thread knows spares the others reading. */
+static void finish_times(struct run *run)
+{
+    int64_t least = INT64_MAX, greatest = INT64_MIN;
+    for (size_t i = 0; i < run->n_workers; i++) {
+        const struct query_times *t = &run->workers[i].times;
+        least = t->certain[0] < least ? t->certain[0] : least;
+        least = t->least < least ? t->least : least;
+        greatest = t->certain[1] > greatest ? t->certain[1] : greatest;
+        greatest = t->greatest > greatest ? t->greatest : greatest;
+    }
+    for (size_t i = 0; i < run->n_workers; i++) {
+        struct query_times *t = &run->workers[i].times;
+        weir_err err = {0};
+        t->certain[0] = least;
+        t->certain[1] = greatest;
+        if (query_times_finish(t, &err) != WEIR_OK)
+            file_failed(run, run->next_index, err.msg);
+    }
+}
+
 static weir_status run_all(struct run *run, bool want_totals, weir_err *err)
 {
     const struct query *q = run->q;
@@ -1019,8 +1006,14 @@ static weir_status run_all(struct run *run, bool want_totals, weir_err *err)
     for (size_t i = 0; i < started; i++)
         pthread_join(run->workers[i].thread, NULL);
 
-    for (size_t i = 0; i < run->n_workers; i++)
-        add_summary(run->out, &run->workers[i].sum);
+    if (run->status == WEIR_OK)
+        finish_times(run);
+    for (size_t i = 0; i < run->n_workers; i++) {
+        struct worker *w = &run->workers[i];
+        w->sum.first_us = w->times.least;
+        w->sum.last_us = w->times.greatest;
+        add_summary(run->out, &w->sum);
+    }
     if (run->out->first_us == INT64_MAX)
         run->out->first_us = 0;
     if (run->out->last_us == INT64_MIN)

@@ -11,19 +11,17 @@
 #define D(id) {true, 0, QUERY_D_##id}
 static const struct order {
     const char *name;
-    struct query_ref records, stat; /* packets and bytes of a statistic are of both directions */
+    struct query_ref field; /* without i or o in front: of both directions */
 } orders[] = {
-    {"flows", D(N_FLOWS), D(N_FLOWS)},
-    {"packets", C(packets), D(ALL_PACKETS)}, {"bytes", C(bytes), D(ALL_BYTES)},
-    {"pps", D(PPS), D(ALL_PPS)}, {"bps", D(BPS), D(ALL_BPS)}, {"bpp", D(BPP), D(ALL_BPP)},
-    {"ipackets", C(packets), C(packets)}, {"ipkg", C(packets), C(packets)},
-    {"opackets", D(OUT_PACKETS), D(OUT_PACKETS)}, {"opkg", D(OUT_PACKETS), D(OUT_PACKETS)},
-    {"ibytes", C(bytes), C(bytes)}, {"ibyte", C(bytes), C(bytes)},
-    {"obytes", D(OUT_BYTES), D(OUT_BYTES)}, {"obyte", D(OUT_BYTES), D(OUT_BYTES)},
-    {"ipps", D(PPS), D(PPS)}, {"opps", D(OUT_PPS), D(OUT_PPS)},
-    {"ibps", D(BPS), D(BPS)}, {"obps", D(OUT_BPS), D(OUT_BPS)},
-    {"ibpp", D(BPP), D(BPP)}, {"obpp", D(OUT_BPP), D(OUT_BPP)},
-    {"tstart", C(first), C(first)}, {"tend", C(last), C(last)}, {"duration", D(DURATION), D(DURATION)},
+    {"flows", D(N_FLOWS)},
+    {"packets", D(ALL_PACKETS)}, {"ipackets", C(packets)}, {"ipkg", C(packets)},
+    {"opackets", D(OUT_PACKETS)}, {"opkg", D(OUT_PACKETS)},
+    {"bytes", D(ALL_BYTES)}, {"ibytes", C(bytes)}, {"ibyte", C(bytes)},
+    {"obytes", D(OUT_BYTES)}, {"obyte", D(OUT_BYTES)},
+    {"pps", D(ALL_PPS)}, {"ipps", D(PPS)}, {"opps", D(OUT_PPS)},
+    {"bps", D(ALL_BPS)}, {"ibps", D(BPS)}, {"obps", D(OUT_BPS)},
+    {"bpp", D(ALL_BPP)}, {"ibpp", D(BPP)}, {"obpp", D(OUT_BPP)},
+    {"tstart", C(first)}, {"tend", C(last)}, {"duration", D(DURATION)},
 };
 #undef C
 #undef D
@@ -79,7 +77,7 @@ static weir_status named(query_arena *a, struct query_word w, struct query_field
     return WEIR_OK;
 }
 
-weir_status query_order_parse(query_arena *a, const char *text, bool stat, struct query_order *out,
+weir_status query_order_parse(query_arena *a, const char *text, struct query_order *out,
                               weir_err *err)
 {
     size_t len = strlen(text);
@@ -101,7 +99,7 @@ weir_status query_order_parse(query_arena *a, const char *text, bool stat, struc
             "order \"%.60s\" is no name of a field (bytes, packets, flows, tstart, ...)", text);
     for (size_t i = 0; i < ARRAY_LEN(orders); i++)
         if (query_word_is(w, orders[i].name)) {
-            out->field = query_ref_field(stat ? orders[i].stat : orders[i].records);
+            out->field = query_ref_field(orders[i].field);
             out->descending = given ? down : out->field.kind != QUERY_TIME;
             return WEIR_OK;
         }
@@ -146,8 +144,9 @@ static weir_status net_key(struct query_word w, uint8_t family, struct query_wor
     size_t at = 0;
     while (at < *n && !(fields[at].what == f.what && fields[at].id == f.id))
         at++;
-    if (at == *n) { /* of the other family all addresses are one group, until it has a length too */
-        f.bits4 = f.bits6 = 0;
+    if (at == *n) { /* addresses of the other family stay whole, until it has a length too */
+        f.bits4 = 32;
+        f.bits6 = 128;
         fields[(*n)++] = f;
     }
     *(family == 4 ? &fields[at].bits4 : &fields[at].bits6) = (uint8_t)v;
@@ -241,7 +240,7 @@ static weir_status stat_orders(query_arena *a, const char *text, struct query_st
         if (n == MOST)
             return weir_err_set(err, WEIR_ELIMIT, 0, "statistic %s: more than %d orders", out->name,
                                 (int)MOST);
-        WEIR_TRY(query_order_parse(a, word, !out->record, &found[n++], err));
+        WEIR_TRY(query_order_parse(a, word, &found[n++], err));
         text += 1 + len;
     }
     out->orders = query_arena_alloc(a, n * sizeof *out->orders);

@@ -388,6 +388,24 @@ void query_format_names(base_buf *out)
 
 /* --- cells ---------------------------------------------------------------------------------------- */
 
+/* Of a group by a prefix of the address f (srcip4/24) the address is that prefix. NULL: f is no address of that kind. */
+static const struct query_field *prefix_of(const struct query_token_use *use,
+                                           const struct query_field *f)
+{
+    if (f->what != QUERY_F_COLUMN || (f->id != FLOW_src_addr && f->id != FLOW_dst_addr))
+        return NULL;
+    int net = f->id == FLOW_src_addr ? QUERY_D_SRC_NET : QUERY_D_DST_NET;
+    const struct query_field *found = NULL;
+    for (size_t i = 0; i < use->n_keys; i++) {
+        const struct query_field *k = &use->keys[i];
+        if (k->what == QUERY_F_COLUMN && k->id == f->id)
+            return NULL; /* the whole address is a key as well */
+        if (k->what == QUERY_F_DERIVED && k->id == net)
+            found = k;
+    }
+    return found;
+}
+
 int query_token_index(const struct query_token_use *use, struct query_program *p,
                       const struct query_field *f)
 {
@@ -409,6 +427,17 @@ static struct query_cell token_cell(const struct query_token_use *use, const str
         c.v[k] = -1;
         if (t->f[k]) {
             struct query_field f = k == 0 && key ? *key : query_token_field(t, k);
+            bool net = t->op == QUERY_CELL_NET;
+            bool address = net || t->op == QUERY_CELL_ADDR || t->op == QUERY_CELL_ADDR_PORT ||
+                           t->op == QUERY_CELL_ADDR_GEO;
+            const struct query_field *prefix = k == 0 && address ? prefix_of(use, &f) : NULL;
+            if (prefix) {
+                f = *prefix;
+                if (csv || net)
+                    c.op = csv ? QUERY_CELL_ANY_CSV : QUERY_CELL_TEXT;
+                else
+                    c.arg |= QUERY_CELL_CUT;
+            }
             c.v[k] = (int16_t)query_token_index(use, p, &f);
         }
     }

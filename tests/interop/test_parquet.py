@@ -5,6 +5,7 @@ READER: pyarrow, duckdb or chdb. It is installed into WEIR_INTEROP_DIR/READER wh
 WEIR_INTEROP_CHDB is set. Ours are WEIR_PARQUET_MAKE and WEIR_PARQUET_CAT.
 """
 import datetime
+import importlib
 import itertools
 import json
 import os

@@ -6,6 +6,7 @@
 #include "flow/batch.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,6 +37,8 @@ static inline void cells_item(const struct flow_vec *v, uint32_t i, base_buf *ou
     if (type == FLOW_TYPE_TIME || type == FLOW_TYPE_TIME_NS)
         n = base_time_text(text, (int64_t)bits * (type == FLOW_TYPE_TIME ? 1000 : 1),
                            type == FLOW_TYPE_TIME ? 6 : 9);
+    else if (type == FLOW_TYPE_F64 && !isfinite(f)) /* which base_f64_text leaves to its caller */
+        n = (size_t)snprintf(text, sizeof text, "%f", f);
     else if (type == FLOW_TYPE_F64)
         n = base_f64_text(text, f);
     else if (type == FLOW_TYPE_S64)

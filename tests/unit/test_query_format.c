@@ -508,6 +508,14 @@ static void test_groups(void **state)
          " Bpp Flows\n"
          "2023-11-14 22:13:12.498     00:00:00.000       10.21.113.0         1       80        0   "
          "  80     1\n");
+    o.name = "fmt:%sa %sap %sn %da|"; /* the source is the prefix, whichever way it is shown */
+    same("-A srcip4/24 -o fmt:", run(o, 0, 1, false, false),
+         "     Src IP Addr      Src IP Addr:Port          Src Network      Dst IP Addr \n"
+         "     10.21.113.0      10.21.113.0:0          10.21.113.0/24          0.0.0.0|\n");
+    o.name = "csv:%sa,%sn,%byt";
+    same("-A srcip4/24 -o csv:", run(o, 0, 1, false, false),
+         "srcAddr,srcNet,bytes\n10.21.113.0/24,10.21.113.0/24,80\n");
+    o.name = NULL;
 }
 
 static void test_stats(void **state)

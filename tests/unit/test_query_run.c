@@ -672,6 +672,7 @@ static void conditions(void **s)
                                           .totals = true,
                                           .threads = threads});
             struct got want = {0};
+            int64_t least = INT64_MAX, greatest = INT64_MIN;
             uint64_t matched = 0, bytes = 0, packets = 0, outs = 0, n_scaled = 0, unknown = 0;
             for (size_t k = 0; k < n_rows; k++) {
                 const struct row *r = &rows[k];
@@ -682,6 +683,8 @@ static void conditions(void **s)
                          (size_t)snprintf(line, sizeof line, "%" PRId64 "|%s|%" PRIu64 "\n",
                                           r->first, r->src, r->src_port));
                 matched++;
+                least = r->first < least ? r->first : least;
+                greatest = r->last > greatest ? r->last : greatest;
                 bytes = plus(bytes, scaled(r, r->bytes));
                 packets = plus(packets, scaled(r, r->packets));
                 outs = plus(outs, r->has_out ? scaled(r, r->bytes_out) : 0);
@@ -697,9 +700,18 @@ static void conditions(void **s)
             assert_int_equal(sum.bytes, bytes);
             assert_int_equal(sum.packets, packets);
             assert_int_equal(sum.out_bytes, outs);
+            assert_int_equal(sum.first_us, matched ? least : 0);
+            assert_int_equal(sum.last_us, matched ? greatest : 0);
             assert_int_equal(sum.rows_scaled, n_scaled);
             assert_int_equal(sum.rows_no_rate, unknown);
             assert_int_equal(sum.rows + sum.rows_skipped, n_rows);
+            /* The same totals when nothing else reads the times. */
+            free(run(&(struct ask){.filter = filters[i].filter,
+                                   .fields = "src_port",
+                                   .totals = true,
+                                   .threads = threads}));
+            assert_int_equal(sum.first_us, matched ? least : 0);
+            assert_int_equal(sum.last_us, matched ? greatest : 0);
             free(want.text);
             free(got);
         }
