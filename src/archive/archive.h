@@ -30,8 +30,10 @@ struct archive_options {
     unsigned worker;     /* the number behind -w in file names */
     int64_t rotate_ns;   /* length of a file, a divisor of an hour; 0: 5 min */
     uint32_t group_rows; /* rows of a full row group; 0: 1048576 */
-    uint32_t
-        direct_rows; /* so many rows at once become a row group without passing the journal; 0: 131072 */
+    /* So many rows at once, or so much memory, become a row group without passing the journal; what is stored in
+     * smaller portions becomes one when it has grown to this. */
+    uint32_t direct_rows;   /* 0: 131072 */
+    uint32_t direct_octets; /* 0: 64 MiB */
     enum archive_sync sync;
     int zstd_level; /* 0: 1 */
     void (*log)(void *user,
@@ -116,7 +118,7 @@ struct archive_compact_options {
     const char *dir;
     int64_t
         older_than_ns; /* only partitions whose hour ended before; 0: all hours before the current one */
-    int zstd_level;           /* 0: 3 */
+    int zstd_level;           /* 0: 9 */
     uint32_t group_rows;      /* 0: 1048576 */
     bool (*stop)(void *user); /* asked often; true: give up, nothing is changed; may be NULL */
     void (*progress)(void *user, const char *partition, uint64_t octets_before,

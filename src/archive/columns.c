@@ -3,6 +3,7 @@
 #include "archive/layout.h"
 
 #include <stdlib.h>
+#include <strings.h>
 #include <xxhash.h>
 
 static const struct {
@@ -68,7 +69,7 @@ weir_status archive_columns_add(struct archive_columns *c, const char *name, siz
 size_t archive_columns_find(const struct archive_columns *c, const char *name)
 {
     for (size_t i = 0; i < c->n; i++) {
-        if (strcmp(c->items[i].name, name) == 0)
+        if (strcasecmp(c->items[i].name, name) == 0)
             return i;
     }
     return SIZE_MAX;
@@ -101,7 +102,8 @@ bool archive_columns_fit(const struct archive_columns *c, const flow_batch *b)
         if (at == SIZE_MAX)
             n_new++;
         else if (c->items[at].type != (enum flow_type)v.column->type ||
-                 c->items[at].list != v.column->list)
+                 c->items[at].list != v.column->list ||
+                 strcmp(c->items[at].name, v.column->name) != 0)
             return false;
     }
     size_t table = flow_batch_table(b) == FLOW_TABLE_FLOWS ? FLOW_N_COLUMNS : FLOW_N_OPTION_COLUMNS;

@@ -25,11 +25,12 @@ void archive_columns_cut(struct archive_columns *c, size_t n);
 /* WEIR_ENOMEM; WEIR_ELIMIT: ARCHIVE_MAX_COLUMNS. */
 weir_status archive_columns_add(struct archive_columns *c, const char *name, size_t len,
                                 enum flow_type type, bool list, weir_err *err);
-/* SIZE_MAX: none of this name. */
+/* The column of this name in any case of letters, as readers of Parquet files look for it; SIZE_MAX: none. */
 size_t archive_columns_find(const struct archive_columns *c, const char *name);
 /* All columns of a table. */
 weir_status archive_columns_table(struct archive_columns *c, enum flow_table table, weir_err *err);
-/* Whether the batch's columns can stand in this file: none has the name of one with another type, and there is room. */
+/* Whether the batch's columns can stand in this file: none has the name of one with another type or in another case, and
+ * there is room. */
 bool archive_columns_fit(const struct archive_columns *c, const flow_batch *b);
 /* Add those of the batch's columns that are not there yet. On failure c is as before. */
 weir_status archive_columns_take(struct archive_columns *c, const flow_batch *b, weir_err *err);

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MAX_GROUP_OCTETS = 256 << 20 }; /* of a batch and the tail that become one row group */
+
 void archive_say(const struct archive_files *shared, const char *fmt, ...)
 {
     if (!shared->options.log)
@@ -215,11 +217,27 @@ bool archive_open_fits(const archive_open *f, const flow_batch *b)
     return archive_columns_fit(&f->columns, b);
 }
 
+/* Whether the rows of b may join those of the tail: with the null rows of columns that one of the two has not, they might
+ * take far more memory together than each alone. An empty tail takes anything. */
+static bool joins(const archive_open *f, const flow_batch *b, size_t most)
+{
+    return flow_batch_rows(f->tail) == 0 ||
+           flow_batch_octets(f->tail) + flow_batch_append_octets(f->tail, b) <= most;
+}
+
+/* Whether rows, of a batch or the tail, are enough for a row group. */
+static bool is_group(const archive_open *f, const flow_batch *b)
+{
+    const struct archive_options *o = &f->shared->options;
+    return flow_batch_rows(b) >= o->direct_rows || flow_batch_octets(b) >= o->direct_octets;
+}
+
 /* The rows of b become a row group together with the tail, which is empty at high rates. */
 static weir_status store_group(archive_open *f, const flow_batch *b, weir_err *err)
 {
     uint32_t tail = flow_batch_rows(f->tail);
-    if (tail && (uint64_t)tail + flow_batch_rows(b) > f->shared->options.group_rows) {
+    if (tail && ((uint64_t)tail + flow_batch_rows(b) > f->shared->options.group_rows ||
+                 !joins(f, b, MAX_GROUP_OCTETS))) {
         WEIR_TRY(write_tail(f, err)); /* rows of earlier stores: no matter how b fares */
         tail = 0;
     }
@@ -234,10 +252,10 @@ static weir_status store_group(archive_open *f, const flow_batch *b, weir_err *e
 
 static weir_status store_rows(archive_open *f, const flow_batch *b, weir_err *err)
 {
-    uint32_t tail = flow_batch_rows(f->tail), direct = f->shared->options.direct_rows;
-    if (tail >= direct) /* its group failed before: first things first */
+    /* A tail that is large enough for a group is there because that failed before: first things first. */
+    if (is_group(f, f->tail) || !joins(f, b, f->shared->options.direct_octets))
         WEIR_TRY(write_tail(f, err));
-    tail = flow_batch_rows(f->tail);
+    uint32_t tail = flow_batch_rows(f->tail);
     WEIR_TRY(flow_batch_append(f->tail, b, err));
     base_buf_reset(&f->entry);
     if (f->columns_journaled < f->columns.n)
@@ -267,8 +285,7 @@ weir_status archive_open_store(archive_open *f, const flow_batch *b, weir_err *e
     uint32_t rows = flow_batch_rows(b);
     size_t columns = f->columns.n;
     WEIR_TRY(archive_columns_take(&f->columns, b, err));
-    weir_status s =
-        rows >= f->shared->options.direct_rows ? store_group(f, b, err) : store_rows(f, b, err);
+    weir_status s = is_group(f, b) ? store_group(f, b, err) : store_rows(f, b, err);
     if (s != WEIR_OK) {
         if (f->columns_journaled <=
             columns) { /* a tail that was written on the way may have brought them in */
@@ -283,7 +300,7 @@ weir_status archive_open_store(archive_open *f, const flow_batch *b, weir_err *e
         f->shared->counters.rows += rows;
     else
         f->shared->counters.option_rows += rows;
-    if (flow_batch_rows(f->tail) >= f->shared->options.direct_rows) {
+    if (is_group(f, f->tail)) {
         weir_err why = {0}; /* the rows are safe in the journal; the next store tries again */
         if (write_tail(f, &why) != WEIR_OK)
             archive_say(f->shared, "%s; will be tried again", why.msg);

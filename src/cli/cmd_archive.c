@@ -29,7 +29,7 @@ static const struct opt archive_opts[] = {
     {"archive", 'a', OPT_STR, AT(archive), "DIR", "the archive (default ./archive)"},
     {"json", 'j', OPT_FLAG, AT(json), NULL, "ls, info, verify: one JSON object a line"},
     {"older-than", 0, OPT_SPAN, AT(older_than), "SPAN", "compact: only hours that ended so long ago (default all that are over)"},
-    {"level", 0, OPT_U64, AT(level), "LEVEL", "compact: level of zstd, 1 to 22 (default 3; more gains little)"},
+    {"level", 0, OPT_U64, AT(level), "LEVEL", "compact: level of zstd, 1 to 22 (default 9)"},
     {"keep", 0, OPT_SPAN, AT(keep), "SPAN", "expire: remove hours that ended so long ago"},
     {"max-size", 0, OPT_SIZE, AT(max_size), "SIZE", "expire: remove the oldest hours until no more than this is left"},
     {"min-free", 0, OPT_SIZE, AT(min_free), "SIZE", "expire: remove the oldest hours until the device has this much room"},

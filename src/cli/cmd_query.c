@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,11 +62,15 @@ static void on_interrupt(int sig)
 
 static void catch_interrupts(void)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGALRM};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGALRM};
     struct sigaction on = {.sa_handler = on_interrupt};
     writer = pthread_self();
-    for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+        struct sigaction was;
+        if (signals[i] == SIGHUP && sigaction(SIGHUP, NULL, &was) == 0 && was.sa_handler == SIG_IGN)
+            continue; /* nohup */
         sigaction(signals[i], &on, NULL);
+    }
 }
 
 struct run {
@@ -203,11 +208,14 @@ static weir_status read_file(void *user, const char *path, char **text, size_t *
             free(data);
         data = more;
     }
-    bool failed = ferror(f) != 0;
+    const char *why = !data                  ? "out of memory"
+                      : ferror(f)            ? strerror(errno)
+                      : n >= FILTER_FILE_MAX ? "it is too long"
+                                             : NULL;
     (void)fclose(f);
-    if (!data || failed || n >= FILTER_FILE_MAX) {
+    if (why) {
         free(data);
-        return weir_err_set(err, WEIR_EIO, 0, "cannot read filter file %.80s", path);
+        return weir_err_set(err, WEIR_EIO, 0, "cannot read filter file %.80s: %s", path, why);
     }
     *text = data;
     *len = n;
@@ -250,7 +258,7 @@ static int parse_filter(query_arena *a, const char *text, size_t len, const char
         return check ? EXIT_BAD_FILTER : 2;
     }
     log_error("%s", err.msg);
-    return check ? EXIT_BAD_FILTER : 1;
+    return check ? EXIT_BAD_FILTER : s == WEIR_ELIMIT ? 2 : 1;
 }
 
 /* --- extra columns -------------------------------------------------------------------------------- */
@@ -457,8 +465,8 @@ static int group_keys(struct run *r, struct plan *p)
     if (!p->keys)
         return opt_usage(&cmd_query, "out of memory");
     bool chart = p->format && strcmp(p->format, "chart") == 0;
-    uint64_t span = a->every ? a->every : chart ? 60 * 1000000000ULL : 0;
-    if (span) {
+    uint64_t span = a->every != UINT64_MAX ? a->every : chart ? 60 * 1000000000ULL : 0;
+    if (span || a->every == 0) {
         if (span < 1000 || span / 1000 > INT64_MAX / 1000)
             return opt_usage(&cmd_query, "--every: a span of at least a microsecond is needed");
         p->keys[0] = query_field_derived(QUERY_D_TIME_BUCKET);
@@ -532,9 +540,11 @@ static int plan_window(const struct query_args *a, struct query *q)
     int64_t now_us = now_ns(CLOCK_REALTIME) / 1000;
     if (a->window && query_window_parse(a->window, now_us, &q->from_us, &q->to_us, &err) != WEIR_OK)
         return bad("-t", &err);
-    if (a->last && a->window)
+    if (a->last != UINT64_MAX && a->window)
         return opt_usage(&cmd_query, "--last and -t: only one of them");
-    if (a->last)
+    if (a->last == 0)
+        return opt_usage(&cmd_query, "--last: a span above 0 is needed");
+    if (a->last != UINT64_MAX)
         q->from_us = now_us - (int64_t)(a->last / 1000);
     return 0;
 }
@@ -573,14 +583,20 @@ static int plan_filter(struct run *r, struct plan *p, int n, char **operands)
     return parse_filter(r->arena, a->having, strlen(a->having), "-P", a->check, &p->having);
 }
 
-static void show_filter(const struct query_expr *e)
+static int show_filter(struct run *r, const struct query_expr *e)
 {
     base_buf b = {0};
+    weir_err err;
     query_expr_print(e, &b);
     base_buf_char(&b, '\n');
-    if (!b.failed)
-        (void)fwrite(b.data, 1, b.len, stdout);
+    weir_status s = b.failed ? weir_err_set(&err, WEIR_ENOMEM, 0, "out of memory")
+                             : write_out(r, b.data, b.len, &err);
     base_buf_done(&b);
+    if (s != WEIR_OK && s != WEIR_END) {
+        log_error("%s", err.msg);
+        return 1;
+    }
+    return 0;
 }
 
 static unsigned terminal_width(void)
@@ -593,6 +609,13 @@ static unsigned terminal_width(void)
     return n > 0 && n < 10000 ? (unsigned)n : 80;
 }
 
+/* no-color.org: set to anything but nothing. A terminal that is called dumb, or nothing, knows no colours. */
+static bool colors_wanted(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return !(no && *no) && term && *term && strcmp(term, "dumb") != 0;
+}
+
 static bool utf8_locale(void)
 {
     return setlocale(LC_CTYPE, "") && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
@@ -602,41 +625,62 @@ static bool utf8_locale(void)
 
 struct target {
     const char *path;
-    char *part; /* written first, renamed at the end */
+    char *real; /* behind symbolic links; NULL: as path, or no file (yet) */
+    char *
+        part; /* written first, renamed at the end; NULL: path is a device or a pipe, written as it is */
+    bool open;
 };
+
+static int target_failed(struct target *t, const char *path)
+{
+    log_error("cannot write %s: %s", path, strerror(errno));
+    free(t->part);
+    free(t->real);
+    t->part = t->real = NULL;
+    return 1;
+}
 
 static int target_open(struct run *r, struct target *t)
 {
-    size_t n = strlen(t->path) + 16;
-    t->part = malloc(n);
-    if (!t->part) {
-        log_error("out of memory");
-        return 1;
+    struct stat st;
+    bool there = stat(t->path, &st) == 0;
+    if (there && S_ISDIR(st.st_mode)) {
+        errno = EISDIR;
+        return target_failed(t, t->path);
     }
-    (void)snprintf(t->part, n, "%s.%ld.part", t->path, (long)getpid());
-    r->out = open(t->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (r->out < 0) {
-        log_error("cannot write %s: %s", t->part, strerror(errno));
-        free(t->part);
-        t->part = NULL;
-        return 1;
+    if (there && !S_ISREG(st.st_mode)) {
+        r->out = open(t->path, O_WRONLY | O_CLOEXEC);
+    } else {
+        t->real = there ? realpath(t->path, NULL) : NULL;
+        const char *to = t->real ? t->real : t->path;
+        size_t n = strlen(to) + 32;
+        t->part = malloc(n);
+        if (!t->part)
+            return target_failed(t, t->path);
+        (void)snprintf(t->part, n, "%s.%ld.part", to, (long)getpid());
+        r->out = open(t->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     }
+    if (r->out < 0)
+        return target_failed(t, t->part ? t->part : t->path);
+    t->open = true;
     return 0;
 }
 
 /* The file appears under its name only when it is whole. */
 static int target_close(struct run *r, struct target *t, int status)
 {
-    if (!t->part)
+    if (!t->open)
         return status;
+    const char *to = t->real ? t->real : t->path;
     bool failed = close(r->out) != 0;
-    if (status == 0 && (failed || rename(t->part, t->path) != 0)) {
+    if (status == 0 && (failed || (t->part && rename(t->part, to) != 0))) {
         log_error("cannot write %s: %s", t->path, strerror(errno));
         status = 1;
     }
-    if (status)
+    if (status && t->part)
         (void)unlink(t->part);
     free(t->part);
+    free(t->real);
     return status;
 }
 
@@ -762,7 +806,8 @@ static int run_totals(struct run *r, struct plan *p)
     struct query_field keys[1] = {slots ? query_field_derived(QUERY_D_TIME_BUCKET)
                                         : query_field_column(FLOW_proto)};
     if (slots)
-        keys[0].span_us = r->args->every ? (int64_t)(r->args->every / 1000) : 300000000;
+        keys[0].span_us =
+            r->args->every != UINT64_MAX ? (int64_t)(r->args->every / 1000) : 300000000;
     struct query_field fields[6] = {keys[0],
                                     query_field_derived(QUERY_D_N_FLOWS),
                                     query_field_derived(QUERY_D_ALL_PACKETS),
@@ -802,9 +847,10 @@ static int unknown_name(const struct plan *p, const struct query_field *f, const
     for (size_t i = 0; i < p->extras.n; i++)
         if (strcmp(p->extras.items[i].name, f->name) == 0)
             return 0;
-    return opt_usage(&cmd_query,
-                     "%s: '%s' is no field, and no column of these files (see 'weir fields')",
-                     option, f->name);
+    return opt_usage(
+        &cmd_query,
+        "%s: '%.60s' is no field ('weir fields' lists them), and no column of these files", option,
+        f->name);
 }
 
 /* Every field of a filter: the first that is unknown is said. extra: only tell whether there is an extra column. */
@@ -903,7 +949,7 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
         .plain_numbers = a->plain,
         .quiet = a->quiet,
         .full_ipv6 = a->full_ipv6,
-        .color = !a->no_color && !a->write && isatty(STDOUT_FILENO) && !getenv("NO_COLOR"),
+        .color = !a->no_color && !a->write && isatty(STDOUT_FILENO) && colors_wanted(),
         .utc = a->utc,
         .width = terminal_width(),
         .stats = p->stats,
@@ -954,7 +1000,7 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
     int status = plan_filter(r, p, n, operands);
     if (status || a->check || a->show) {
         if (!status && a->show)
-            show_filter(p->q.filter);
+            status = show_filter(r, p->q.filter);
         return status;
     }
     status = plan_window(a, &p->q);
@@ -1030,7 +1076,7 @@ static int query_main(const void *args, int n, char **operands)
     }
     query_arena_free(r.arena);
     free(p);
-    return status;
+    return status && atomic_load(&interrupted) ? EXIT_INTERRUPTED : status;
 }
 
 static const char *const summaries[] = {"auto", "text", "json", "none", NULL};
@@ -1088,8 +1134,11 @@ static const struct opt query_opts[] = {
     {0},
 };
 /* clang-format on */
-static const struct query_args query_defaults = {
-    .stop_after = UINT64_MAX, .rows = UINT64_MAX, .summary = "auto"};
+static const struct query_args query_defaults = {.stop_after = UINT64_MAX,
+                                                 .rows = UINT64_MAX,
+                                                 .every = UINT64_MAX,
+                                                 .last = UINT64_MAX,
+                                                 .summary = "auto"};
 
 const struct cmd cmd_query = {
     .name = "query",

@@ -74,8 +74,14 @@ static weir_status range_of(query_arena *a, const char *range, const char **dir,
     if (is_dir(copy))
         return WEIR_OK;
     char *colon = strrchr(copy, ':');
-    const char *last = NULL;
+    const char *last = NULL, *name = strrchr(copy, '/');
     size_t depth = 0;
+    name = name ? name + 1 : copy;
+    /* Names of an archive's files begin with their time. Anything else that is not there is a slip of the pen, not a range
+     * of whatever lies around it. */
+    struct stat st;
+    if (!colon && !(*name >= '0' && *name <= '9') && stat(copy, &st) != 0)
+        return missing(range, err);
     if (colon) {
         *colon = 0;
         last = colon + 1;

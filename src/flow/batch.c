@@ -14,7 +14,8 @@ enum {
     NAME_SLOTS = 2048, /* of names: more than twice as many as there are columns */
     MAX_NAME = 255,
     KEY_COST = 20, /* octets that a key of a dictionary takes beside its own: start and slots */
-    MEMO_SLOTS = 1024
+    MEMO_SLOTS = 1024,
+    SMALL = 64 << 10 /* octets that an array keeps whether it was used or not */
 };
 
 /* Rates that were given to all rows below `rows`: another call for the same goes on from there. */
@@ -214,14 +215,45 @@ uint32_t flow_keys_add(flow_batch *b, struct flow_col *c, const void *key, uint3
     return k->n++;
 }
 
+/* Give memory back of which little was used, before another filling: else the most that any filling took of each column
+ * would add up. */
+static void shrink(void *memory, size_t *cap, size_t used)
+{
+    if (*cap <= SMALL || *cap / 8 <= used)
+        return;
+    void *p;
+    memcpy(&p, memory, sizeof p);
+    free(p);
+    p = NULL;
+    memcpy(memory, &p, sizeof p);
+    *cap = 0;
+}
+
 /* Empty, with slots for about as many keys as there were. */
 static void keys_reset(struct flow_keys *k)
 {
-    while (k->mask > 63 && (uint64_t)k->n * 8 < (uint64_t)k->mask + 1)
+    size_t n = k->n;
+    while (k->mask > 63 && n * 8 < (uint64_t)k->mask + 1)
         k->mask /= 2;
+    shrink(&k->slots, &k->slots_cap, n * sizeof *k->slots);
+    if (!k->slots_cap)
+        k->mask = 0;
     if (k->mask)
         memset(k->slots, 0, ((size_t)k->mask + 1) * sizeof *k->slots);
+    shrink(&k->octets, &k->octets_cap, n ? k->starts[n] : 0);
+    shrink(&k->starts, &k->starts_cap, n * sizeof *k->starts);
     k->n = 0;
+}
+
+/* A column without rows. */
+static void col_reset(struct flow_col *c)
+{
+    keys_reset(&c->keys);
+    shrink(&c->data, &c->data_cap, (size_t)(c->list ? c->n_items : c->n) * c->width);
+    shrink(&c->starts, &c->starts_cap, (size_t)c->n * sizeof *c->starts);
+    shrink(&c->valid, &c->valid_cap, c->n / 8);
+    c->n = c->n_valid = c->n_items = 0;
+    c->nulls = false;
 }
 
 /* ---- columns ---- */
@@ -233,8 +265,6 @@ static void col_init(struct flow_col *c, const struct flow_column *column)
     c->dict = octets == 0;
     c->width = (uint8_t)(octets ? octets : sizeof(uint32_t));
     c->list = column->list;
-    c->n = c->n_valid = c->n_items = 0;
-    c->nulls = false;
 }
 
 static void col_done(struct flow_col *c)
@@ -371,7 +401,7 @@ static void drop_extras(flow_batch *b, uint32_t n)
         return;
     for (uint32_t i = n; i < b->n_columns; i++) {
         b->octets -= col_octets(&b->cols[i]);
-        keys_reset(&b->cols[i].keys);
+        col_reset(&b->cols[i]);
         free(extra_of(&b->cols[i]));
         b->cols[i].column = NULL;
     }
@@ -424,13 +454,8 @@ void flow_batch_free(flow_batch *b)
 void flow_batch_reset(flow_batch *b)
 {
     drop_extras(b, b->n_table);
-    for (uint32_t i = 0; i < b->n_table; i++) {
-        struct flow_col *c = &b->cols[i];
-        c->n = c->n_valid = c->n_items = 0;
-        c->nulls = false;
-        if (c->keys.n)
-            keys_reset(&c->keys);
-    }
+    for (uint32_t i = 0; i < b->n_table; i++)
+        col_reset(&b->cols[i]);
     if (b->memo)
         memset(b->memo, 0, sizeof *b->memo);
     b->rows = 0;
@@ -451,6 +476,17 @@ uint32_t flow_batch_rows(const flow_batch *b)
 size_t flow_batch_octets(const flow_batch *b)
 {
     return b->octets;
+}
+
+size_t flow_batch_memory(const flow_batch *b)
+{
+    size_t octets = 0;
+    for (uint32_t i = 0; i < b->cap_columns; i++) {
+        const struct flow_col *c = &b->cols[i];
+        octets += c->data_cap + c->starts_cap + c->valid_cap + c->keys.starts_cap +
+                  c->keys.octets_cap + c->keys.slots_cap;
+    }
+    return octets;
 }
 
 uint32_t flow_batch_n_columns(const flow_batch *b)
@@ -508,6 +544,13 @@ void flow_batch_cut(flow_batch *b, uint32_t rows)
     }
     if (b->memo)
         memset(b->memo, 0, sizeof *b->memo);
+    uint32_t n = b->n_columns;
+    while (n > b->n_table && b->cols[n - 1].n_valid == 0)
+        n--;
+    if (n < b->n_columns) {
+        drop_extras(b, n);
+        b->generation++; /* their numbers are free again */
+    }
 }
 
 uint32_t flow_batch_extra(flow_batch *b, const char *name, enum flow_type type, bool list)
@@ -744,15 +787,28 @@ weir_status flow_find_column(flow_batch *dst, const char *name, size_t len, enum
                : weir_err_set(err, WEIR_ENOMEM, 0, "batch: no memory for column %.64s", copy);
 }
 
-void flow_batch_undo(flow_batch *b, uint32_t rows, uint32_t n_columns)
+size_t flow_batch_append_octets(const flow_batch *dst, const flow_batch *src)
 {
-    flow_batch_cut(b, rows);
-    drop_extras(b, n_columns);
+    size_t octets = src->octets;
+    for (uint32_t i = 0; i < src->n_columns; i++) {
+        const struct flow_col *c = &src->cols[i];
+        uint32_t there = 0;
+        if (c->n_valid == 0)
+            continue;
+        if (i < src->n_table) {
+            there = dst->cols[i].n;
+        } else {
+            uint16_t slot = *name_slot(dst, c->column->name, strlen(c->column->name));
+            there = slot ? dst->cols[slot - 1].n : 0;
+        }
+        octets += (size_t)(dst->rows - there) * (c->list ? sizeof *c->starts : c->width);
+    }
+    return octets;
 }
 
 weir_status flow_batch_append(flow_batch *dst, const flow_batch *src, weir_err *err)
 {
-    uint32_t n_columns = dst->n_columns, rows = dst->rows;
+    uint32_t rows = dst->rows;
     uint32_t first = flow_batch_add_rows(dst, src->rows);
     weir_status status =
         first != UINT32_MAX
@@ -774,7 +830,7 @@ weir_status flow_batch_append(flow_batch *dst, const flow_batch *src, weir_err *
                 weir_err_set(err, WEIR_ENOMEM, 0, "batch: no memory for %u rows more", src->rows);
     }
     if (status != WEIR_OK) {
-        flow_batch_undo(dst, rows, n_columns);
+        flow_batch_cut(dst, rows);
         if (err)
             err->code = status;
     }

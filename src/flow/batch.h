@@ -48,24 +48,25 @@ struct flow_vec {
 
 flow_batch *flow_batch_new(enum flow_table table); /* NULL: out of memory */
 void flow_batch_free(flow_batch *b);
-/* Empty again, memory and extra columns' places kept for reuse (extra columns are forgotten). */
+/* Empty again, extra columns forgotten; memory of which this filling made use is kept for the next one. */
 void flow_batch_reset(flow_batch *b);
 
 enum flow_table flow_batch_table(const flow_batch *b);
 uint32_t flow_batch_rows(const flow_batch *b);
 size_t flow_batch_octets(const flow_batch *b);      /* memory in use by values and dictionaries */
+size_t flow_batch_memory(const flow_batch *b);      /* what it has allocated for them */
 uint32_t flow_batch_n_columns(const flow_batch *b); /* those of the table, then the extra ones */
 void flow_batch_vec(const flow_batch *b, uint32_t column, struct flow_vec *out);
 
 /* ---- writing rows ---- */
 
-/* Which filling of which batch this is: no two are the same in one process, flow_batch_reset begins another one. For
- * those who remember columns of extra elements by number. */
+/* Which filling of which batch this is: no two are the same in one process, flow_batch_reset begins another one, and so
+ * does flow_batch_cut when extra columns go. For those who remember columns of extra elements by number. */
 uint64_t flow_batch_generation(const flow_batch *b);
 
 /* Begin n rows, all columns null; returns the first one's number, UINT32_MAX: out of memory. */
 uint32_t flow_batch_add_rows(flow_batch *b, uint32_t n);
-/* Take back all rows from `rows` on, after a failure half-way. */
+/* Take back all rows from `rows` on, after a failure half-way, and the extra columns that came with them. */
 void flow_batch_cut(flow_batch *b, uint32_t rows);
 
 /* The extra column of this name and type (list or not), made when new. UINT32_MAX: no room (FLOW_MAX_EXTRA), the name is
@@ -92,6 +93,9 @@ bool flow_batch_set_null(flow_batch *b, uint32_t column, uint32_t row);
 
 /* ---- moving rows ---- */
 
+/* How much flow_batch_octets(dst) would grow by flow_batch_append, at most: null rows of columns that one of the two has
+ * not may be far more than what both have. */
+size_t flow_batch_append_octets(const flow_batch *dst, const flow_batch *src);
 /* Append all rows of src to dst (same table), extra columns by name. WEIR_OK; WEIR_ENOMEM (dst as before); WEIR_ELIMIT: an
  * extra column has no room in dst: nothing was appended. */
 weir_status flow_batch_append(flow_batch *dst, const flow_batch *src, weir_err *err);

@@ -465,7 +465,7 @@ weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir
         return bad(&l, "their table");
     if (rows / ROWS_PER_OCTET > len || n_columns > len)
         return bad(&l, "the number of rows or columns");
-    uint32_t had_rows = b->rows, had_columns = b->n_columns;
+    uint32_t had_rows = b->rows;
     l.first = rows < UINT32_MAX ? flow_batch_add_rows(b, (uint32_t)rows) : UINT32_MAX;
     if (l.first == UINT32_MAX)
         return weir_err_set(err, WEIR_ELIMIT, 0, "saved rows: no room for more rows in this batch");
@@ -476,6 +476,6 @@ weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir
     if (status == WEIR_OK && base_rd_left(&l.r) > 0)
         status = bad(&l, "octets behind the last column");
     if (status != WEIR_OK)
-        flow_batch_undo(b, had_rows, had_columns);
+        flow_batch_cut(b, had_rows);
     return status;
 }

@@ -147,7 +147,4 @@ static inline void *flow_col_append(flow_batch *b, struct flow_col *c, uint32_t 
 weir_status flow_find_column(flow_batch *b, const char *name, size_t len, enum flow_type type,
                              bool list, uint32_t *out, weir_err *err);
 
-/* Back to so many rows and columns, after a failure half-way. */
-void flow_batch_undo(flow_batch *b, uint32_t rows, uint32_t n_columns);
-
 #endif

@@ -55,6 +55,37 @@ static void add_csv(base_buf *out, const char *text, size_t len)
     base_buf_char(out, '"');
 }
 
+static void add_plain(base_buf *out, const char *text, size_t len)
+{
+    base_buf_add(out, text, len);
+}
+
+/* What was written from `from` on, the items of a list, as one field of CSV (RFC 4180, 2). */
+static char *quote_list(struct query_writer *w, size_t from, char *p)
+{
+    size_t len = (size_t)(p - w->out->data) - from, quotes = 0;
+    const char *text = w->out->data + from;
+    bool odd = false;
+    for (size_t i = 0; i < len; i++) {
+        quotes += text[i] == '"';
+        odd = odd || text[i] == '"' || text[i] == ',' || text[i] == '\n' || text[i] == '\r';
+    }
+    if (!odd)
+        return p;
+    if (!more(w, p, quotes + 2))
+        return NULL;
+    char *at = w->out->data + from, *to = at + len + quotes + 2;
+    p = to;
+    *--to = '"';
+    for (size_t i = len; i-- > 0;) {
+        *--to = at[i];
+        if (at[i] == '"')
+            *--to = '"';
+    }
+    *--to = '"';
+    return p;
+}
+
 static void add_hex(base_buf *out, const char *text, size_t len)
 {
     char *p = len < SIZE_MAX / 2 ? base_buf_room(out, 2 * len) : NULL;
@@ -108,6 +139,7 @@ static char *put_any(struct query_writer *w, char *p, const struct query_view *v
         return json ? put(p, "null", 4) : p;
     if (v->starts) {
         uint32_t from = v->starts[i], to = v->starts[i + 1];
+        size_t begun = (size_t)(p - w->out->data);
         if (json)
             *p++ = '[';
         for (uint32_t k = from; k < to && p; k++) {
@@ -116,7 +148,7 @@ static char *put_any(struct query_writer *w, char *p, const struct query_view *v
             if (v->codes)
                 p = from_buf(w, p,
                              json                       ? add_json
-                             : op == QUERY_CELL_ANY_CSV ? add_csv
+                             : op == QUERY_CELL_ANY_CSV ? add_plain
                                                         : query_text_safe,
                              &v->dict[v->codes[k]]);
             else
@@ -127,7 +159,7 @@ static char *put_any(struct query_writer *w, char *p, const struct query_view *v
         }
         if (p && json)
             *p++ = ']';
-        return p;
+        return p && op == QUERY_CELL_ANY_CSV && v->codes ? quote_list(w, begun, p) : p;
     }
     if (!v->codes)
         return put_value(w, p, v->kind, v->num[i], json);

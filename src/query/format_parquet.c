@@ -15,6 +15,7 @@ struct pcol {
     uint8_t width; /* octets of an integer in the file: 4 or 8; 1 of a boolean */
     bool narrow;   /* INT32 */
     bool list;
+    bool rate; /* the sampling rate beside counters that are multiplied by it */
     uint8_t logical;
     uint64_t *valid;
     uint64_t *num;
@@ -120,6 +121,18 @@ static uint32_t mapped(struct pq *q, struct pcol *c, const struct query_vec *v, 
     return c->map[code];
 }
 
+/* Counters in the file stand for all packets already: whoever reads it, we or others, shall not multiply them again. */
+static uint64_t at_most_one(uint64_t bits)
+{
+    double rate;
+    memcpy(&rate, &bits, sizeof rate);
+    if (rate > 1) {
+        rate = 1;
+        memcpy(&bits, &rate, sizeof bits);
+    }
+    return bits;
+}
+
 static bool add_vec(struct pq *q, struct pcol *c, const struct query_vec *v, size_t n)
 {
     size_t from = q->rows, cap = c->cap;
@@ -180,6 +193,8 @@ static bool add_vec(struct pq *q, struct pcol *c, const struct query_vec *v, siz
                 return false;
         } else {
             c->num[row] = valid ? v->num[i] : 0;
+            if (c->rate && valid)
+                c->num[row] = at_most_one(c->num[row]);
         }
     }
     return true;
@@ -359,6 +374,21 @@ static weir_status write_group(struct pq *q, weir_err *err)
     return s;
 }
 
+static weir_status pq_begin(query_format *f, const struct query *query, size_t result,
+                            weir_err *err)
+{
+    (void)err;
+    struct pq *q = f->state;
+    const struct query_program *p = &f->results[result].program;
+    bool scaled = false;
+    for (size_t i = 0; i < q->n_cols; i++)
+        scaled = scaled || query_field_scales(&p->fields[i]);
+    for (size_t i = 0; i < q->n_cols; i++)
+        q->cols[i].rate = scaled && !query->raw && p->fields[i].what == QUERY_F_COLUMN &&
+                          p->fields[i].id == FLOW_sampling_rate;
+    return WEIR_OK;
+}
+
 static weir_status pq_block(query_format *f, size_t result, const struct query_block *b,
                             weir_err *err)
 {
@@ -424,7 +454,7 @@ static void pq_free(query_format *f)
 }
 
 static const struct query_format_kind pq_kind = {
-    .block = pq_block, .end = pq_end, .free = pq_free, .records = true};
+    .begin = pq_begin, .block = pq_block, .end = pq_end, .free = pq_free, .records = true};
 
 /* --- columns -------------------------------------------------------------------------------------- */
 

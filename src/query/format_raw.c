@@ -123,20 +123,18 @@ static bool index_of(const struct query_token_use *use, struct query_program *p,
 
 static void add_label(struct query_program *p, const char *label)
 {
-    char text[80];
-    size_t n = 0;
-    memcpy(text, "  ", 2);
-    n = 2;
+    base_buf b = {0};
     size_t len = strlen(label);
-    len = len < 60 ? len : 60;
-    memcpy(text + n, label, len);
-    n += len;
-    for (; n < 15; n++)
-        text[n] = ' ';
-    if (text[n - 1] != ' ')
-        text[n++] = ' ';
-    memcpy(text + n, "= ", 2);
-    query_program_lit(p, text, n + 2);
+    base_buf_str(&b, "  ");
+    query_text_safe(&b, label, len < 60 ? len : 60); /* names of columns are foreign too */
+    do
+        base_buf_char(&b, ' ');
+    while (b.len < 15 && !b.failed);
+    base_buf_str(&b, "= ");
+    p->failed = p->failed || b.failed;
+    if (!b.failed)
+        query_program_lit(p, b.data, b.len);
+    base_buf_done(&b);
 }
 
 /* A line is a cell that ends with its line: so that it can be left out as a whole. */

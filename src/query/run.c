@@ -733,7 +733,8 @@ static weir_status scan_path(struct run *run, archive_scan *scan, weir_err *err)
         p->n = n;
         atomic_init(&p->holders, (size_t)1);
         for (size_t i = 0; i < n; i++) {
-            if (!parts[i].tail)
+            /* The tail follows the row groups of its file, if there are any yet. */
+            if (!parts[i].tail || i == 0 || strcmp(parts[i - 1].path, parts[i].path) != 0)
                 run->out->files++;
             run->octets_seen += parquet_octets(parts[i].file);
         }

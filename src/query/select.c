@@ -59,7 +59,8 @@ static const char *hint(struct query_word w, char *out, size_t cap)
     for (size_t i = 0; i < w.len; i++)
         capitals = capitals || (w.at[i] >= 'A' && w.at[i] <= 'Z');
     if (!is_quoted(w) && !capitals && query_word_near(w, true, near, sizeof near))
-        (void)snprintf(out, cap, ", did you mean %s?", near);
+        (void)snprintf(out, cap,
+                       ", did you mean %s? (in double quotes it is a column of the files)", near);
     else
         out[0] = '\0';
     return out;
@@ -105,7 +106,7 @@ weir_status query_order_parse(query_arena *a, const char *text, struct query_ord
         }
     WEIR_TRY(named(a, w, &out->field, err));
     if (out->field.what == QUERY_F_EXTRA) { /* a typing error, more likely than an extra column */
-        char near[80];
+        char near[128];
         if (*hint(w, near, sizeof near))
             return weir_err_set(err, WEIR_EFORMAT, 0, "unknown order \"%.*s\"%s",
                                 (int)(len < 40 ? len : 40), text, near);
@@ -158,7 +159,7 @@ static weir_status one_key(query_arena *a, struct query_word w, struct query_fie
 {
     uint8_t family;
     struct query_word bits;
-    char near[80];
+    char near[128];
     int shown = (int)(w.len < 40 ? w.len : 40);
     if (net_of(w, "srcip", &family, &bits))
         return net_key(w, family, bits, true, fields, n, err);
@@ -195,7 +196,7 @@ static weir_status one_key(query_arena *a, struct query_word w, struct query_fie
 weir_status query_keys_parse(query_arena *a, const char *text, struct query_field **out, size_t *n,
                              weir_err *err)
 {
-    enum { MOST = 64 };
+    enum { MOST = 32 };
     struct query_field fields[MOST];
     size_t found = 0;
     for (const char *at = text;;) {
@@ -257,7 +258,7 @@ weir_status query_stat_parse(query_arena *a, const char *text, struct query_stat
     size_t len = strcspn(text, "/:");
     const char *rest = text + len;
     struct query_word w = {text, len};
-    char near[80];
+    char near[128];
     int shown = (int)(len < 40 ? len : 40);
     *out = (struct query_stat){.n_keys = 0};
     if (!is_name(w))

@@ -488,7 +488,7 @@ void query_field_table(const struct query_token_use *use, const struct query_fie
     if (!c.left)
         for (size_t i = len; i < width; i++)
             base_buf_char(header, ' ');
-    base_buf_str(header, name);
+    query_text_safe(header, name, len);
     if (c.left)
         for (size_t i = len; i < width; i++)
             base_buf_char(header, ' ');

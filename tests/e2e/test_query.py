@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -247,10 +248,56 @@ class Command(unittest.TestCase):
         for args, said in ((("-o", "lines"), "unknown format"), (("-o", "fmt:%foo"), "%foo"), (("-s", "src,ip"), "src,ip"),
                            (("-A", "srcip/"), ""), (("-O", "foo:x"), ""), (("-t", "yesterday"), "-t"),
                            (("-c", "0"), "-c"), (("-z",), "not available"), (("-E", "x"), "not available"),
-                           (("-o", "chart", "-s", "srcip"), "chart")):
+                           (("-o", "chart", "-s", "srcip"), "chart"), (("-P", "bytes > 1"), "-P"),
+                           (("--every", "0"), "--every"), (("-o", "chart", "--every", "0s"), "--every"),
+                           (("-g", "--every", "0"), "--every"), (("--last", "0"), "--last")):
             r = traffic.query(*args, status=2)
             self.assertIn(said, r.stderr, args)
             self.assertEqual(r.stdout, "", args)
+
+    def test_only_groups_that_pass(self):
+        """-P holds for every way to make groups."""
+        sums = totals_by("src")
+        want = sorted(src for src, n in sums.items() if n[2] > 100000)
+        for args in (("-s", "srcip/bytes", "-n", "0"), ("-A", "src_addr"), ("--top", "srcip", "-n", "0")):
+            rows = [json.loads(k) for k in
+                    traffic.query("-P", "bytes > 100000", "-o", "ndjson", "--raw", *args).stdout.splitlines()]
+            got = sorted(r.get("srcip") or r.get("src4_addr") or r.get("src6_addr") for r in rows)
+            self.assertEqual(got, want, args)
+
+    def test_files_of_a_result(self):
+        """What -w names is written through links, as it is when it is no file, and never left in parts."""
+        with tempfile.TemporaryDirectory() as here:
+            real, link = os.path.join(here, "real"), os.path.join(here, "link")
+            with open(real, "w", encoding="ascii") as f:
+                f.write("before")
+            os.symlink(real, link)
+            traffic.query("-o", "csv", "-c", "3", "-w", link)
+            self.assertTrue(os.path.islink(link))
+            with open(real, encoding="ascii") as f:
+                self.assertEqual(len(f.readlines()), 4)
+            pipe = os.path.join(here, "pipe")
+            os.mkfifo(pipe)
+            with subprocess.Popen(["wc", "-l", pipe], stdout=subprocess.PIPE, text=True) as reader:
+                traffic.query("-o", "csv", "-c", "3", "-w", pipe)
+                self.assertEqual(reader.communicate(timeout=DEADLINE_S)[0].split()[0], "4")
+            self.assertTrue(stat.S_ISFIFO(os.stat(pipe).st_mode))
+            traffic.query("-w", here, status=1)
+            traffic.query("-w", os.path.join(here, "none/x"), status=1)
+            self.assertEqual(sorted(os.listdir(here)), ["link", "pipe", "real"])
+
+    def test_files_that_cannot_be_read(self):
+        with tempfile.TemporaryDirectory() as here:
+            shutil.copytree(traffic.archive, os.path.join(here, "archive"))
+            r = run(WEIR, "query", "-r", os.path.join(here, "archive"), "-o", "null")
+            files = int(re.search(r"^Files: (\d+)", r.stdout, re.M).group(1))
+            day = next(d for d, _, names in os.walk(os.path.join(here, "archive/flows")) if names)
+            with open(os.path.join(day, "20231114T225500Z-w0-000009.parquet"), "wb") as f:
+                f.write(b"PAR1 cut short")
+            r = run(WEIR, "query", "-r", os.path.join(here, "archive"), "-o", "null", status=1)
+            self.assertIn(f"total flows: {FLOWS},", r.stdout)
+            self.assertIn(f"1 of {files + 1} files could not be read", r.stderr)
+            self.assertIn("w0-000009.parquet", r.stderr)
 
     def test_nobody_reads(self):
         r = subprocess.run(f"{WEIR} query -R {traffic.archive} -o ndjson | head -1", shell=True, capture_output=True,
@@ -271,8 +318,12 @@ class Command(unittest.TestCase):
         self.assertIn(f"total flows: {2 * FLOWS},", r.stdout)
         r = run(WEIR, "query", "-r", first, "-M", folder, "-o", "null")
         self.assertIn(f"total flows: {FLOWS},", r.stdout)
-        r = run(WEIR, "query", "-R", traffic.archive + "/zzz", status=1)
+        r = run(WEIR, "query", "-R", traffic.archive + "/9", status=1)
         self.assertIn("no file of that range", r.stderr)
+        for args in (("-R", traffic.archive + "x"), ("-R", traffic.archive + "/zzz"), ("-R", "archive\x1b")):
+            r = run(WEIR, "query", *args, cwd=traffic.dir, status=1)  # no range of other files
+            self.assertIn("No such file or directory", r.stderr)
+            self.assertEqual(r.stdout, "")
         r = run(WEIR, "query", cwd=traffic.dir)
         self.assertIn(f"total flows: {FLOWS},", r.stdout)
 
@@ -292,6 +343,26 @@ class Command(unittest.TestCase):
         p.stdout.close()
         self.assertEqual(p.stderr.read(), b"")
         p.stderr.close()
+
+    def test_full_disk(self):
+        for args in (("-o", "csv"), ("-s", "srcip"), ("-I",), ("-g",), ("-o", "parquet"), ("-X", "port 80")):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                r = subprocess.run([WEIR, "query", "-R", traffic.archive, *args], stdout=full, stderr=subprocess.PIPE,
+                                   text=True, timeout=DEADLINE_S, check=False)
+            self.assertEqual(r.returncode, 1, args)
+            self.assertIn("No space left on device", r.stderr)
+
+    def test_hung_up(self):
+        """Nothing is left of a file that was not finished."""
+        with tempfile.TemporaryDirectory() as here:
+            os.mkfifo(os.path.join(here, "wait"))
+            p = subprocess.Popen([WEIR, "query", "-R", traffic.archive, "-o", "ndjson", "-w", os.path.join(here, "x"),
+                                  "-f", os.path.join(here, "wait")], stderr=subprocess.PIPE)
+            with open(os.path.join(here, "wait"), "w", encoding="ascii"):
+                p.send_signal(signal.SIGHUP)
+            self.assertEqual(p.wait(DEADLINE_S), 130)
+            p.stderr.close()
+            self.assertEqual(os.listdir(here), ["wait"])
 
     def test_examples_of_the_manual(self):
         for command in ("query", "fields"):
@@ -387,7 +458,8 @@ class Nfdump(unittest.TestCase):
     def test_statistics(self):
         for stat in ("srcip/bytes", "dstip/packets", "ip/flows", "proto/bytes", "dstport/flows", "port:p/packets",
                      "srcas/bytes", "inif/flows", "tos/bytes", "srcmask/flows", "router/bytes", "srcip/bps", "as/pps",
-                     "dstip/bpp", "if/packets", "dir"):
+                     "dstip/bpp", "if/packets", "dir", "srcip:p/bytes", "dstport:p/flows", "tos:p/packets", "proto:p",
+                     "srcas:p/bps"):
             for more in ((), ("-N",)):
                 self.same_lines("-q", "-n", "0", "-s", stat, *more)
 
@@ -407,6 +479,22 @@ class Nfdump(unittest.TestCase):
             want = traffic.nfdump("-q", "-A", keys, f"{family} and ({self.FILTER})").splitlines()
             got = traffic.query("-q", "-A", keys, f"{family} and ({self.FILTER})").stdout.splitlines()
             self.same_rows(got, want, keys)
+
+    def test_orders_of_both_ways(self):
+        for order in ("bytes", "packets", "pps", "bpp"):  # nfdump 1.7.1 does not order by bps
+            want = traffic.nfdump("-q", "-b", "-O", order, "-n", "8", "-o", "biline", self.FILTER).splitlines()
+            got = traffic.query("-q", "-b", "-O", order, "-n", "8", "-o", "biline", self.FILTER).stdout.splitlines()
+            self.assertEqual(got[:3], want[:3], order)
+
+    def test_groups_of_prefixes(self):
+        """The prefix stands where the address would, in any format; addresses of the other family stay apart."""
+        for how in ("fmt:%sa %sap %byt", "long"):
+            want = traffic.nfdump("-q", "-A", "srcip4/24", "-O", "bytes", "-n", "5", "-o", how, "ipv4").splitlines()
+            got = traffic.query("-q", "-A", "srcip4/24", "-O", "bytes", "-n", "5", "-o", how, "ipv4").stdout.splitlines()
+            flags = re.compile(r"[.A-Z]{8}")
+            self.assertEqual([flags.sub("", k) for k in got], [flags.sub("", k) for k in want], how)
+        six = {r["src"] for r in traffic.listed if ":" in r["src"]}
+        self.assertEqual(len(traffic.query("-q", "-A", "srcip4/24", "ipv6").stdout.splitlines()), len(six))
 
     def test_orders(self):
         for order in ("bytes", "packets", "tstart", "tend", "duration"):

@@ -93,6 +93,66 @@ static void new_columns_come_in(void **state)
     assert_int_equal(fixture_count(f, ".parquet"), 2);
 }
 
+/* Readers of Parquet files take names that differ only in case for one column: such batches need files of their own. */
+static void names_that_differ_in_case(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_store(f, 0, 10, ROWS_START, "httpUserAgent");
+    fixture_store(f, 10, 10, ROWS_START, "HTTPUserAgent");
+    fixture_store(f, 20, 2000, ROWS_START, "httpUserAgent");
+    fixture_store(f, 2020, 2000, ROWS_START, "HTTPUserAgent");
+    assert_int_equal(fixture_count(f, ".part"), 2);
+    fixture_expect(f->dir, 4020, NULL, "open");
+    fixture_close(f);
+    fixture_expect(f->dir, 4020, NULL, "closed");
+}
+
+/* Long texts, and columns that only late rows have: what waits in memory and in the journal stays small. */
+static void tails_are_bounded(void **state)
+{
+    enum { TEXT = 20000, COLUMNS = 400 };
+    struct fixture *f = *state;
+    weir_err err = {0};
+    f->o.direct_octets = 1 << 20;
+    f->o.direct_rows = f->o.group_rows = 1 << 20;
+    fixture_open(f);
+    char *text = calloc(1, TEXT);
+    assert_non_null(text);
+    memset(text, 'x', TEXT);
+    uint64_t n = 0;
+    for (unsigned i = 0; i < 80; i++) {
+        flow_batch *b = flow_batch_new(FLOW_TABLE_FLOWS);
+        assert_true(b && rows_fill(b, n++, 1, ROWS_START, NULL));
+        (void)snprintf(text, TEXT, "%u", i);
+        text[strlen(text)] = ' ';
+        assert_true(flow_batch_set_key(b, FLOW_http_host, 0, text, TEXT));
+        UNIT_CHECK(archive_writer_store(f->w, b, ROWS_START, &err) == WEIR_OK, "%s", err.msg);
+        flow_batch_free(b);
+    }
+    free(text);
+    assert_int_equal(archive_writer_counters(f->w)->groups, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        fixture_store(f, n, 1000, ROWS_START, NULL);
+        n += 1000;
+        flow_batch *b = flow_batch_new(FLOW_TABLE_FLOWS);
+        assert_true(b && rows_fill(b, n++, 1, ROWS_START, NULL));
+        for (unsigned c = 0; c < COLUMNS; c++) {
+            char name[16];
+            (void)snprintf(name, sizeof name, "e1_%u", c);
+            uint32_t x = flow_batch_extra(b, name, FLOW_TYPE_U64, false);
+            assert_true(flow_batch_set_u64(b, x, 0, i));
+        }
+        UNIT_CHECK(archive_writer_store(f->w, b, ROWS_START, &err) == WEIR_OK, "%s", err.msg);
+        flow_batch_free(b);
+    }
+    /* 400 columns over 1000 rows before them would take 3.2 MB: those rows became a group. */
+    assert_int_equal(archive_writer_counters(f->w)->groups, 1 + 20);
+    fixture_expect(f->dir, n, NULL, "open");
+    fixture_close(f);
+    fixture_expect(f->dir, n, NULL, "closed");
+}
+
 static void options_have_a_table(void **state)
 {
     struct fixture *f = *state;
@@ -345,6 +405,8 @@ int main(void)
         TEST(rows_are_seen_at_once),
         TEST(files_follow_the_clock),
         TEST(new_columns_come_in),
+        TEST(names_that_differ_in_case),
+        TEST(tails_are_bounded),
         TEST(options_have_a_table),
         TEST(rates_reach_the_tail),
         TEST(one_writer_an_archive),

@@ -167,6 +167,27 @@ static void a_full_disk_for_a_while(void **state)
     }
 }
 
+/* The columns of a store that failed are forgotten: another type under the same name is as good. */
+static void columns_of_a_failure(void **state)
+{
+    struct fixture *f = *state;
+    weir_err err = {0};
+    fixture_open(f);
+    fixture_store(f, 0, 10, ROWS_START, NULL);
+    fail_at(1, 1, ENOSPC);
+    assert_int_equal(fixture_try(f, 10, 10, ROWS_START, "queueDelay", &err), WEIR_ELIMIT);
+    fail_at(0, 0, 0);
+    flow_batch *b = flow_batch_new(FLOW_TABLE_FLOWS);
+    assert_true(b && rows_fill(b, 10, 10, ROWS_START, NULL));
+    uint32_t x = flow_batch_extra(b, "queueDelay", FLOW_TYPE_TEXT, false);
+    assert_true(flow_batch_set_key(b, x, 3, "long", 4));
+    UNIT_CHECK(archive_writer_store(f->w, b, ROWS_START, &err) == WEIR_OK, "%s", err.msg);
+    flow_batch_free(b);
+    fixture_close(f);
+    fixture_expect(f->dir, 20, NULL, "closed");
+    assert_int_equal(fixture_count(f, ".parquet"), 1);
+}
+
 /* Full for so long that slots go by: what was stored stays readable, closing goes on trying. */
 static void a_full_disk_over_slots(void **state)
 {
@@ -262,6 +283,7 @@ int main(void)
         TEST(every_call_may_be_the_last),
         TEST(a_full_disk_for_a_while),
         TEST(a_full_disk_over_slots),
+        TEST(columns_of_a_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,6 +78,8 @@ static const struct column columns[] = {
 static const uint64_t labels[] = {12345, 54321}, exps[] = {5, 0};
 static const uint32_t list_starts[ROWS + 1] = {0, 0, 2, 2, 2};
 static const uint64_t list_valid = 2;
+static const struct query_text words[] = {{"a\"b", 3}, {"c,d", 3}};
+static const uint32_t word_codes[] = {0, 1};
 
 struct made {
     struct query_vec vec;
@@ -94,6 +96,13 @@ static void make(const char *name, struct made *m)
         m->vec = (struct query_vec){.kind = QUERY_U64_LIST,
                                     .valid = &list_valid,
                                     .num = strcmp(name, "mpls_exp") ? labels : exps,
+                                    .starts = list_starts};
+    if (strcmp(name, "someTexts") == 0)
+        m->vec = (struct query_vec){.kind = QUERY_TEXT_LIST,
+                                    .valid = &list_valid,
+                                    .codes = word_codes,
+                                    .dict = words,
+                                    .n_dict = 2,
                                     .starts = list_starts};
     if (strcmp(name, "mpls_eos") == 0)
         m->vec = (struct query_vec){.kind = QUERY_U64, .valid = &list_valid, .num = eos};
@@ -188,7 +197,7 @@ static const char *run(struct query_format_options o, unsigned from, unsigned to
                     v.valid = &shifted[i];
                 }
                 v.num = v.num && !v.starts ? v.num + at : v.num;
-                v.codes = v.codes ? v.codes + at : NULL;
+                v.codes = v.codes && !v.starts ? v.codes + at : v.codes;
                 v.starts = v.starts ? v.starts + at : NULL;
                 vecs[i] = v;
             }
@@ -383,6 +392,8 @@ static const struct {
      "2023-11-11T22:13:20.000000Z,10.0.0.1,,8,,a515c3fcc7e4513601010101,,,,123456789012\n", 4},
     {"csv:%ts,%dp,%flg,%pr,%eng,%mpls1,%evt", "firstSeen,dstPort,flags,proto,engine,mplsLabel1,event\n"
      "2023-11-11 22:13:20.000,2048,........,1,1/2,0-0-0,DENIED\n", 0x34},
+    {"csv:someTexts,bytes", "someTexts,bytes\n,80\n\"a\"\"b c,d\",2804\n,1893\n,123456789012\n", 4},
+    {"ndjson:someTexts", "{\"someTexts\":null}\n{\"someTexts\":[\"a\\\"b\",\"c,d\"]}\n{\"someTexts\":null}\n{\"someTexts\":null}\n", 4},
     {"ndjson:first,%sa,user_name,icmp_type,sampling_rate,acl_in,mpls_labels,httpHost,%td",
      "{\"first\":\"2023-11-14T22:13:12.498000Z\",\"srcAddr\":\"10.21.113.139\",\"user_name\":\"ann\",\"icmp_type\":null,\"sampling_rate\":null,\"acl_in\":null,\"mpls_labels\":null,\"httpHost\":null,\"duration\":0}\n"
      "{\"first\":\"2023-11-14T22:13:13.107000Z\",\"srcAddr\":\"10.21.7.188\",\"user_name\":null,\"icmp_type\":null,\"sampling_rate\":100,\"acl_in\":null,\"mpls_labels\":[12345,54321],\"httpHost\":\"example.org\",\"duration\":17}\n"
