@@ -55,6 +55,8 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
     set->group_rows = o->group_rows ? o->group_rows : 1U << 20;
     set->direct_rows = o->direct_rows ? o->direct_rows : 1U << 17;
     set->direct_octets = o->direct_octets ? o->direct_octets : 64U << 20;
+    if (set->direct_octets > FLOW_MAX_GAP) /* else a journal could not be loaded */
+        set->direct_octets = FLOW_MAX_GAP;
     if (set->direct_rows > set->group_rows)
         set->direct_rows = set->group_rows;
     set->zstd_level = o->zstd_level ? o->zstd_level : 1;

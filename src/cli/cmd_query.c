@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <langinfo.h>
 #include <locale.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -20,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +39,7 @@ struct query_args {
 enum {
     EXIT_BAD_FILTER = 254,
     EXIT_INTERRUPTED = 130,
+    TUPLE_KEYS = 7,
     DEFAULT_TOP = 10,
     MAX_RESULTS = 16,
     FILTER_FILE_MAX = 16 << 20
@@ -351,7 +354,8 @@ struct plan {
     size_t n_stats;
     struct query_field *keys; /* of -A, --every: printed in front */
     size_t n_keys;
-    struct query_field tuple[7]; /* of a connection, the protocol first */
+    struct query_field tuple
+        [8]; /* of a connection, the protocol first; TUPLE_KEYS tell it apart, flags are shown besides */
     struct query_order order;
     struct query_expr *having; /* -P, NULL: none */
     struct extras extras;
@@ -387,9 +391,9 @@ static int not_available(const struct query_args *a)
 
 static void tuple_of(struct plan *p)
 {
-    static const enum flow_column_id ids[] = {FLOW_proto,    FLOW_src_addr, FLOW_dst_addr,
-                                              FLOW_src_port, FLOW_dst_port, FLOW_icmp_type,
-                                              FLOW_icmp_code};
+    static const enum flow_column_id ids[] = {FLOW_proto,     FLOW_src_addr, FLOW_dst_addr,
+                                              FLOW_src_port,  FLOW_dst_port, FLOW_icmp_type,
+                                              FLOW_icmp_code, FLOW_tcp_flags};
     for (size_t i = 0; i < ARRAY_LEN(ids); i++)
         p->tuple[i] = query_field_column(ids[i]);
 }
@@ -420,7 +424,7 @@ static int stat_results(struct run *r, struct plan *p, const char *text)
                                                                              : r->args->rows};
         if (s.record) {
             result->keys = p->n_keys ? p->keys : p->tuple;
-            result->n_keys = p->n_keys ? p->n_keys : ARRAY_LEN(p->tuple);
+            result->n_keys = p->n_keys ? p->n_keys : TUPLE_KEYS;
             result->either = false;
         } else if (s.by_proto && s.either) {
             result->also = p->tuple;
@@ -516,7 +520,7 @@ static int plan_results(struct run *r, struct plan *p)
                                      "filter itself selects");
     if (result->grouped) {
         result->keys = p->n_keys ? p->keys : p->tuple;
-        result->n_keys = p->n_keys ? p->n_keys : ARRAY_LEN(p->tuple);
+        result->n_keys = p->n_keys ? p->n_keys : TUPLE_KEYS;
         result->merge = a->guess   ? QUERY_MERGE_GUESS
                         : a->merge ? QUERY_MERGE_BOTH
                                    : QUERY_MERGE_NONE;
@@ -940,7 +944,11 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
     }
     if (parquet && !a->write && isatty(STDOUT_FILENO))
         return opt_usage(&cmd_query, "-o parquet: is not for a terminal: name a file with -w FILE");
-    if (query_format_shows_all(p->format) && p->n_stats == 0 && p->n_keys == 0)
+    /* Of a connection there is what its flows have in common, whichever format would show all. */
+    bool all = query_format_shows_all(p->format);
+    bool connections =
+        all && p->results[0].grouped && p->n_keys == 0 && (p->n_stats == 0 || p->stats[0].record);
+    if (all && p->n_stats == 0 && !p->results[0].grouped)
         find_extras(r->arena, paths, &p->extras);
     struct query_format_options o = {
         .name = p->format              ? p->format
@@ -955,8 +963,8 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
         .stats = p->stats,
         .n_stats = p->n_stats,
         .aggregated = p->results[0].grouped,
-        .keys = p->keys,
-        .n_keys = p->n_keys,
+        .keys = connections ? p->tuple : p->keys,
+        .n_keys = connections ? ARRAY_LEN(p->tuple) : p->n_keys,
         .geo = a->geo.n > 0,
         .extras = p->extras.items,
         .n_extras = p->extras.n,
@@ -1047,8 +1055,22 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
     return status;
 }
 
+/* What this process needs and may have: pages of freed buffers are used again, not given back and asked for anew (a tenth of
+ * a short query's time); an hour of an archive may hold thousands of files, all of which are open while it is read. */
+static void prepare_process(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static int query_main(const void *args, int n, char **operands)
 {
+    prepare_process();
     const struct query_args *a = args;
     int status = not_available(a);
     if (status)

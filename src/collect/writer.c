@@ -255,6 +255,7 @@ bool writer_submit(writer *w, bool force)
     if (!c || !chunk_octets(c))
         return true;
     if (w->archive) {
+        c->octets = 0;
         for (size_t i = 0; i < ARRAY_LEN(c->batches); i++)
             c->octets += c->batches[i] ? flow_batch_memory(c->batches[i]) : 0;
         for (size_t i = 0; c->batches[FLOW_TABLE_FLOWS] && i < c->n_rates; i++) {

@@ -22,7 +22,8 @@ enum flow_table { FLOW_TABLE_FLOWS, FLOW_TABLE_OPTIONS };
 
 enum {
     FLOW_MAX_EXTRA =
-        512 /* extra columns of a batch; what is beyond goes into the JSON column `extra` */
+        512, /* extra columns of a batch; what is beyond goes into the JSON column `extra` */
+    FLOW_MAX_GAP = 256 << 20 /* octets of null rows that one flow_batch_load may put before its own */
 };
 
 /* Different values of a column, in order of first appearance. Key i is keys[starts[i] .. starts[i + 1]). */
@@ -101,7 +102,7 @@ size_t flow_batch_append_octets(const flow_batch *dst, const flow_batch *src);
 weir_status flow_batch_append(flow_batch *dst, const flow_batch *src, weir_err *err);
 
 /* Rows as octets, for the journal: compact, versioned, not compressed. flow_batch_load appends them to b; hostile octets
- * give WEIR_EFORMAT or WEIR_ETRUNC and leave b as it was. Columns are named, so that another version reads them. */
+ * give WEIR_EFORMAT, WEIR_ETRUNC or WEIR_ELIMIT and leave b as it was. Columns are named, so that another version reads them. */
 void flow_batch_save(const flow_batch *b, uint32_t from_row, base_buf *out);
 weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir_err *err);
 

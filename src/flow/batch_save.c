@@ -269,6 +269,7 @@ struct load {
     base_rd r;
     const uint8_t *data;
     uint32_t first, rows;
+    size_t gap; /* octets of null rows before `first` in columns that come late */
     weir_err *err;
 };
 
@@ -437,6 +438,12 @@ static weir_status load_column(struct load *l)
                               flags & FLAG_LIST, &column, l->err));
     if (l->b->cols[column].n > l->first)
         return bad(l, "a column that is there twice");
+    const struct flow_col *c = &l->b->cols[column];
+    l->gap += (size_t)(l->first - c->n) * (c->list ? sizeof *c->starts : c->width);
+    if (l->gap > FLOW_MAX_GAP)
+        return weir_err_set(l->err, WEIR_ELIMIT, 0,
+                            "saved rows: their columns would add more than %d MiB to %u rows",
+                            FLOW_MAX_GAP >> 20, l->first);
     struct scratch s = {0};
     weir_status status = load_values(l, column, (uint32_t)n, flags & FLAG_NULLS, &s);
     free(s.valid);

@@ -168,8 +168,14 @@ weir_status query_format_raw(query_format *f, weir_err *err)
             const struct line *l = &lines[k];
             struct query_cell c = {.op = l->op, .when = l->when, .arg = l->arg, .width = 17};
             bool there = l->when == QUERY_CELL_ALWAYS;
-            for (size_t n = 0; n < QUERY_CELL_FIELDS; n++)
+            for (size_t n = 0; n < QUERY_CELL_FIELDS; n++) {
                 there |= index_of(&use, p, l->f[n], &c.v[n], used) && n == 0;
+                if (use.has &&
+                    l->f[n] == 1 + FLOW_flows) { /* a group stands for flows in any case */
+                    struct query_field flows = query_field_derived(QUERY_D_N_FLOWS);
+                    c.v[n] = (int16_t)query_program_field(p, &flows);
+                }
+            }
             if (!there)
                 continue;
             query_program_lit(p, "\n", 1);

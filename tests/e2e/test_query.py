@@ -192,6 +192,24 @@ class GroundTruth(unittest.TestCase):
         self.assertEqual(summary["bytes"], sum(r["bytes"] for r in traffic.listed))
         self.assertEqual(traffic.query("-o", "csv", "-c", "1").stderr, "")
 
+    def test_counters_are_scaled_once(self):
+        """What -w writes and what is read of it again have the same totals."""
+        with tempfile.TemporaryDirectory() as here:
+            pcap, archive = os.path.join(here, "a.pcap"), os.path.join(here, "archive")
+            run(traffic.flowgen, "--flows", "500", "--sampling", "100", "--pcap", pcap)
+            run(WEIR, "collect", "--read", pcap, "--archive", archive)
+
+            def total(path, *args):
+                text = run(WEIR, "query", "-r", path, "-N", "-o", "null", *args).stdout
+                return int(re.search(r"total bytes: (\d+)", text).group(1)), "unknown rate" in text
+
+            want = total(archive)
+            self.assertEqual(want[0], 100 * total(archive, "--raw")[0])
+            for args in ((), ("--raw",), ("-a",), ("-o", "parquet:first,last,bytes,sampling_rate,exporter")):
+                file = os.path.join(here, "x.parquet")
+                run(WEIR, "query", "-r", archive, "-w", file, *args)
+                self.assertEqual(total(file), want, args)
+
     def test_chart(self):
         text = traffic.query("-o", "chart", "--every", "10s", "--by", "flows").stdout
         bars = re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(\d+)(?: (\u2588*))?", text, re.M)
@@ -264,6 +282,22 @@ class Command(unittest.TestCase):
                     traffic.query("-P", "bytes > 100000", "-o", "ndjson", "--raw", *args).stdout.splitlines()]
             got = sorted(r.get("srcip") or r.get("src4_addr") or r.get("src6_addr") for r in rows)
             self.assertEqual(got, want, args)
+
+    def test_connections_in_every_format(self):
+        for args in (("-a",), ("-b",), ("-B",), ("-s", "record/bytes", "-n", "0"), ("-A", "proto,srcip")):
+            rows = len(traffic.query(*args, "-q", "-o", "line").stdout.splitlines())
+            for name in ("long", "extended", "biline", "nsel", "nat", "csv", "ndjson", "ndjson:proto,src_addr,bytes"):
+                lines = traffic.query(*args, "-q", "-o", name).stdout.splitlines()
+                self.assertEqual(len(lines), rows, (args, name))
+            self.assertEqual(len(json.loads(traffic.query(*args, "-o", "json").stdout)), rows, args)
+            self.assertEqual(traffic.query(*args, "-q", "-o", "raw").stdout.count("Flow Record:"), rows, args)
+            with tempfile.TemporaryDirectory() as here:
+                file = os.path.join(here, "x.parquet")
+                traffic.query(*args, "-w", file)
+                got = run(WEIR, "query", "-r", file, "-o", "null").stdout
+                self.assertIn(f"total flows: {FLOWS},", got)
+        row = json.loads(traffic.query("-a", "-O", "bytes", "-n", "1", "-o", "ndjson").stdout)
+        self.assertLess({"proto", "src_port", "dst_port", "tcp_flags", "in_bytes", "aggr_flows"}, set(row))
 
     def test_files_of_a_result(self):
         """What -w names is written through links, as it is when it is no file, and never left in parts."""

@@ -351,6 +351,18 @@ static void test_amplification(void **unused)
         UNIT_CHECK(heap.peak - peak < 1 << 20, "%s took %zu octets", cases[i].what,
                    heap.peak - peak);
     }
+    /* Rows of nothing cost nothing; columns behind them would. */
+    uint8_t nothing[16], bytes[32];
+    weir_err err = {0};
+    size_t n_nothing = unhex("574642 01 00 808002 00", nothing, sizeof nothing);
+    size_t n_bytes = unhex("574642 01 00 01 01 05 6279746573 04 00 01 01 02", bytes, sizeof bytes);
+    for (int i = 0; i < 1024; i++)
+        assert_int_equal(flow_batch_load(b, nothing, n_nothing, &err), WEIR_OK);
+    assert_int_equal(flow_batch_load(b, nothing, n_nothing, &err), WEIR_OK);
+    size_t live = heap.peak = heap.live;
+    assert_int_equal(flow_batch_load(b, bytes, n_bytes, &err), WEIR_ELIMIT);
+    assert_true(heap.peak - live < 1 << 20);
+    assert_int_equal(flow_batch_rows(b), 1025 << 15);
     flow_batch_free(b);
 }
 
