@@ -88,7 +88,7 @@ static void use(struct archive_journal *j)
     struct archive_groups none = {0};
     struct archive_rows rows = {0};
     w = NULL;
-    if (flow_batch_rows(j->tail) == 0 || !archive_columns_fit(&j->columns, j->tail) ||
+    if (flow_batch_rows(j->tail) == 0 ||
         archive_columns_take(&j->columns, j->tail, NULL) != WEIR_OK)
         return;
     if (archive_resume(&o, &j->columns, &none, 0, &w, NULL) == WEIR_OK &&

@@ -92,6 +92,12 @@ static size_t place(const struct archive_columns *c, uint32_t i, const char *nam
     return i < c->n && strcmp(c->items[i].name, name) == 0 ? i : archive_columns_find(c, name);
 }
 
+static bool same(const struct archive_column *a, const struct flow_column *b)
+{
+    return a->type == (enum flow_type)b->type && a->list == b->list &&
+           strcmp(a->name, b->name) == 0;
+}
+
 bool archive_columns_fit(const struct archive_columns *c, const flow_batch *b)
 {
     size_t n_new = 0;
@@ -101,9 +107,7 @@ bool archive_columns_fit(const struct archive_columns *c, const flow_batch *b)
         size_t at = place(c, i, v.column->name);
         if (at == SIZE_MAX)
             n_new++;
-        else if (c->items[at].type != (enum flow_type)v.column->type ||
-                 c->items[at].list != v.column->list ||
-                 strcmp(c->items[at].name, v.column->name) != 0)
+        else if (!same(&c->items[at], v.column))
             return false;
     }
     size_t table = flow_batch_table(b) == FLOW_TABLE_FLOWS ? FLOW_N_COLUMNS : FLOW_N_OPTION_COLUMNS;
@@ -116,10 +120,15 @@ weir_status archive_columns_take(struct archive_columns *c, const flow_batch *b,
     for (uint32_t i = 0; i < flow_batch_n_columns(b); i++) {
         struct flow_vec v;
         flow_batch_vec(b, i, &v);
-        if (place(c, i, v.column->name) != SIZE_MAX)
+        size_t at = place(c, i, v.column->name);
+        if (at != SIZE_MAX && same(&c->items[at], v.column))
             continue;
-        weir_status s = archive_columns_add(c, v.column->name, strlen(v.column->name),
-                                            (enum flow_type)v.column->type, v.column->list, err);
+        weir_status s =
+            at != SIZE_MAX
+                ? weir_err_set(err, WEIR_EFORMAT, 0,
+                               "column %s has another type or case in this file", v.column->name)
+                : archive_columns_add(c, v.column->name, strlen(v.column->name),
+                                      (enum flow_type)v.column->type, v.column->list, err);
         if (s != WEIR_OK) {
             archive_columns_cut(c, before);
             return s;

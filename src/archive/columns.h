@@ -32,7 +32,8 @@ weir_status archive_columns_table(struct archive_columns *c, enum flow_table tab
 /* Whether the batch's columns can stand in this file: none has the name of one with another type or in another case, and
  * there is room. */
 bool archive_columns_fit(const struct archive_columns *c, const flow_batch *b);
-/* Add those of the batch's columns that are not there yet. On failure c is as before. */
+/* Add those of the batch's columns that are not there yet. On failure (WEIR_EFORMAT: one contradicts; WEIR_ELIMIT;
+ * WEIR_ENOMEM) c is as before. */
 weir_status archive_columns_take(struct archive_columns *c, const flow_batch *b, weir_err *err);
 
 /* As Parquet has it; name is borrowed. */

@@ -124,7 +124,7 @@ static weir_status columns_take(struct columns *c, const struct parquet_schema *
 
 static weir_status open_file(const char *path, parquet_file **out, weir_err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return archive_errno(err, errno, "open", path);
     weir_status s = parquet_open(fd, path, out, err);

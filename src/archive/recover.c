@@ -114,7 +114,7 @@ static weir_status open_closed(const char *dir, const char *name, parquet_file *
     char *path = archive_path(dir, name);
     if (!path)
         return archive_no_memory(err);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0 && parquet_open(fd, path, f, err) != WEIR_OK) {
         (void)close(fd);
         *f = NULL;

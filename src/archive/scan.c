@@ -273,12 +273,13 @@ static weir_status open_one(struct opened *o, weir_err *err)
             return archive_no_memory(err);
         memcpy(journal, o->path, len);
         memcpy(journal + len, ".journal", sizeof ".journal");
-        o->journal = open(journal, O_RDONLY | O_CLOEXEC);
+        o->journal = open(journal, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         free(journal);
         if (o->journal < 0)
             return archive_errno(err, errno, "open the journal of", o->path);
     }
-    o->fd = open(o->path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO of that name must not be waited for; regular files do not mind. */
+    o->fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return o->fd >= 0 ? WEIR_OK : archive_errno(err, errno, "open", o->path);
 }
 

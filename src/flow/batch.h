@@ -23,7 +23,9 @@ enum flow_table { FLOW_TABLE_FLOWS, FLOW_TABLE_OPTIONS };
 enum {
     FLOW_MAX_EXTRA =
         512, /* extra columns of a batch; what is beyond goes into the JSON column `extra` */
-    FLOW_MAX_GAP = 256 << 20 /* octets of null rows that one flow_batch_load may put before its own */
+    FLOW_MAX_GAP =
+        256
+        << 20 /* octets of a batch into which flow_batch_load may put null rows before its own */
 };
 
 /* Different values of a column, in order of first appearance. Key i is keys[starts[i] .. starts[i + 1]). */

@@ -269,7 +269,6 @@ struct load {
     base_rd r;
     const uint8_t *data;
     uint32_t first, rows;
-    size_t gap; /* octets of null rows before `first` in columns that come late */
     weir_err *err;
 };
 
@@ -439,8 +438,8 @@ static weir_status load_column(struct load *l)
     if (l->b->cols[column].n > l->first)
         return bad(l, "a column that is there twice");
     const struct flow_col *c = &l->b->cols[column];
-    l->gap += (size_t)(l->first - c->n) * (c->list ? sizeof *c->starts : c->width);
-    if (l->gap > FLOW_MAX_GAP)
+    size_t gap = (size_t)(l->first - c->n) * (c->list ? sizeof *c->starts : c->width);
+    if (gap && l->b->octets + gap > FLOW_MAX_GAP)
         return weir_err_set(l->err, WEIR_ELIMIT, 0,
                             "saved rows: their columns would add more than %d MiB to %u rows",
                             FLOW_MAX_GAP >> 20, l->first);

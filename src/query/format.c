@@ -393,8 +393,8 @@ static weir_status unknown_format(const char *name, weir_err *err)
     base_buf_char(&names, 0);
     weir_status s =
         weir_err_set(err, WEIR_EFORMAT, 0,
-                     "unknown format '%.30s': %s, raw, csv, csv-long, json, ndjson, parquet, "
-                     "chart, null, fmt:..., csv:..., json:..., ndjson:...",
+                     "unknown format '%.24s': %s, raw, csv, csv-long, json, ndjson, parquet, "
+                     "chart, null, fmt:, csv:",
                      name, names.failed ? "" : names.data);
     base_buf_done(&names);
     return s;

@@ -328,6 +328,7 @@ static const struct {
     {"bilong", "%ts %td %pr %sap <-> %dap %flg %tos %opkt %ipkt %obyt %ibyt %fl"},
     {"nsel", "%tevt %evt %xevt %pr %sap -> %dap %xsap -> %xdap %ibyt %obyt"},
     {"nat", "%tevt %nevt %pr %sap -> %dap %nsap -> %ndap"},
+    {"nel", "%tevt %nevt %pr %sap -> %dap %nsap -> %ndap"}, /* its name before nfdump 1.7.2 */
 };
 /* clang-format on */
 

@@ -279,10 +279,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(every_call_fails_once),
-        TEST(every_call_may_be_the_last),
-        TEST(a_full_disk_for_a_while),
-        TEST(a_full_disk_over_slots),
+        TEST(every_call_fails_once),   TEST(every_call_may_be_the_last),
+        TEST(a_full_disk_for_a_while), TEST(a_full_disk_over_slots),
         TEST(columns_of_a_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
