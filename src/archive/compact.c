@@ -39,6 +39,7 @@ struct input {
 /* The columns of one output. */
 struct columns {
     struct parquet_column *items;
+    uint64_t *hashes; /* of their names */
     size_t n;
     uint64_t rows;
 };
@@ -62,6 +63,7 @@ static void columns_done(struct columns *c)
     for (size_t i = 0; i < c->n; i++)
         free((void *)(uintptr_t)c->items[i].name);
     free(c->items);
+    free(c->hashes);
 }
 
 static void job_done(struct job *j)
@@ -76,10 +78,12 @@ static void job_done(struct job *j)
     free(j->outputs);
 }
 
+/* Thousands of files may bring hundreds of columns each, names from the network among them: hashes are compared first. */
 static size_t columns_find(const struct columns *c, const char *name)
 {
+    uint64_t hash = base_hash(name, strlen(name), 0);
     for (size_t i = 0; i < c->n; i++) {
-        if (strcmp(c->items[i].name, name) == 0)
+        if (c->hashes[i] == hash && strcmp(c->items[i].name, name) == 0)
             return i;
     }
     return SIZE_MAX;
@@ -109,12 +113,17 @@ static weir_status columns_take(struct columns *c, const struct parquet_schema *
     if (!items)
         return archive_no_memory(err);
     c->items = items;
+    uint64_t *hashes = realloc(c->hashes, (c->n + s->n + 1) * sizeof *hashes);
+    if (!hashes)
+        return archive_no_memory(err);
+    c->hashes = hashes;
     for (size_t i = 0; i < s->n; i++) {
         if (columns_find(c, s->columns[i].name) != SIZE_MAX)
             continue;
         char *name = strdup(s->columns[i].name);
         if (!name)
             return archive_no_memory(err);
+        hashes[c->n] = base_hash(name, strlen(name), 0);
         items[c->n] = s->columns[i];
         items[c->n].optional = true; /* files that have it not */
         items[c->n++].name = name;
@@ -481,6 +490,8 @@ static weir_status plan(struct job *j, weir_err *err)
         struct input *in = &j->inputs[i];
         if (in->bad)
             continue;
+        if (stopped(j->o))
+            return WEIR_END;
         weir_err why = {0};
         weir_status s = open_file(in->path, &f, &why);
         if (s == WEIR_OK)
