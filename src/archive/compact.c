@@ -23,7 +23,8 @@ enum {
         1 << 30, /* memory: a group of long strings ends before it has all its rows */
     /* A compacted file is compacted again when this many files came after it, or this part of its octets. */
     LATE_FILES = 16,
-    LATE_PART = 8
+    LATE_PART = 8,
+    OUTPUTS_TRIED = 4 /* the newest: files that each bring new columns would be held against all */
 };
 #define MAX_FILE_ROWS (UINT64_C(1) << 31)
 
@@ -156,7 +157,7 @@ static weir_status place(struct job *j, struct input *in, const parquet_file *f,
         in->bad |= !archive_gather_can(&schema->columns[i]);
     if (in->bad)
         return WEIR_OK;
-    size_t at = 0;
+    size_t at = j->n_outputs > OUTPUTS_TRIED ? j->n_outputs - OUTPUTS_TRIED : 0;
     while (at < j->n_outputs && !columns_fit(&j->outputs[at], schema, in->rows))
         at++;
     if (at == j->n_outputs) {
