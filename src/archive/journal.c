@@ -427,7 +427,8 @@ static weir_status load_rows(struct reading *r, const struct pending *e, const u
     uint32_t rows = base_rd_u32(&d);
     int64_t min = (int64_t)base_rd_u64(&d), max = (int64_t)base_rd_u64(&d);
     uint32_t want = base_rd_u32(&d);
-    if (d.dead || want > ARCHIVE_MAX_ENTRY)
+    /* A zstd block of 4 octets gives at most 128 KiB. */
+    if (d.dead || want > ARCHIVE_MAX_ENTRY || want / 32768 > base_rd_left(&d))
         return weir_err_set(err, WEIR_EFORMAT, e->at, "rows are damaged");
     if (e->flags & ARCHIVE_ENTRY_FRESH)
         (void)ZSTD_DCtx_reset(z, ZSTD_reset_session_only);

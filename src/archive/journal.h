@@ -30,7 +30,7 @@ enum {
     ARCHIVE_JOURNAL_HEAD = 64,
     ARCHIVE_JOURNAL_ENTRY = 16,
     ARCHIVE_BOOT_OCTETS = 16,
-    ARCHIVE_MAX_ENTRY = 1 << 30 /* octets of a payload, and of rows uncompressed */
+    ARCHIVE_MAX_ENTRY = 1 << 28 /* octets of a payload, and of rows uncompressed */
 };
 
 enum archive_entry {
