@@ -77,11 +77,24 @@ class Traffic:
         run(self.flowgen, "--flows", FLOWS, "--send", f"127.0.0.1:{port}", "--rate-pps", "5000")
         while nfcapd.poll() is None and waiting_octets(port):
             pass
-        nfcapd.send_signal(signal.SIGTERM)
-        said = nfcapd.communicate(timeout=DEADLINE_S)[0]
+        said = self.ended(nfcapd)
         if f"Flows: {FLOWS}," not in said:
             raise AssertionError(f"nfcapd: {said}")
         return where
+
+    @staticmethod
+    def ended(nfcapd):
+        """What nfcapd says when it is ended: a signal between its look at the flag and its recvfrom is lost on it,
+        therefore it is told again."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            nfcapd.send_signal(signal.SIGTERM)
+            try:
+                return nfcapd.communicate(timeout=1)[0]
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    nfcapd.kill()
+                    raise
 
     def query(self, *args, **more):
         return run(WEIR, "query", "-R", self.archive, *args, **more)
