@@ -225,7 +225,7 @@ WEIR_API const weir_counters *weir_decoder_counters(const weir_decoder *d);
 /* One exporter or one of its streams. Pointers are borrowed and live until the next weir_decode. */
 typedef struct weir_exporter_info {
     weir_endpoint address; /* port 0 */
-    weir_scope scope;
+    weir_scope scope; /* PORT: each port is a stream of its own, and weir_stream_info.port is it */
     unsigned quirks;
     size_t n_streams;
     int64_t first_ns, last_ns; /* arrival of its first and last packet */
@@ -239,6 +239,7 @@ typedef struct weir_stream_info {
     uint32_t domain;
     int64_t first_ns, last_ns;
     int64_t clock_skew_ns;  /* export time minus arrival of the last packet */
+    uint32_t uptime_ms;     /* sysUptime of the last packet; IPFIX has none: 0 */
     weir_sampling sampling; /* of the domain, origin UNKNOWN: none learnt */
     const weir_counters *counters;
     /* What the exporter says of itself (RFC 7011 sections 4.1 to 4.3), -1: has not said. IE 41, 42, 40, 164,
@@ -268,10 +269,19 @@ WEIR_API const char *weir_outcome_text(weir_outcome o);
 WEIR_API weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len,
                                        weir_err *err);
 
-/* Take back what weir_decoder_save gave, into a decoder that has seen no packet yet. WEIR_EFORMAT damaged or
- * of another version: the decoder is as new. Limits of d apply. */
+/* Of that only where each stream stands (sequence numbers, no templates): small enough to be saved every second. */
+WEIR_API weir_status weir_decoder_save_positions(const weir_decoder *d, uint8_t **out, size_t *len,
+                                                 weir_err *err);
+
+/* Take back what weir_decoder_save or weir_decoder_save_positions gave, into a decoder that has seen no packet yet.
+ * Several may be loaded one after the other (those of several decoders, then positions): of one stream, template or
+ * sampler, what was heard last stays. WEIR_EFORMAT damaged or of another version: d is as before. Limits of d apply. */
 WEIR_API weir_status weir_decoder_load(weir_decoder *d, const uint8_t *data, size_t len,
                                        weir_err *err);
+/* The same for those exporters alone that keep (NULL: all) says true of; their port is 0. */
+WEIR_API weir_status weir_decoder_load_some(weir_decoder *d, const uint8_t *data, size_t len,
+                                            bool (*keep)(void *user, const weir_endpoint *exporter),
+                                            void *user, weir_err *err);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
  *                                       20261122T211000Z-w0-000018.journal   what .part holds, and the tail
  *     DIR/options/date=.../hour=.../....pq      options records, in the same form (another suffix, so that
  *                                               all files *.parquet are flows alone)
+ *     DIR/ledger/date=.../hour=.../....pq       the loss ledger: what was received and what was not
  *     DIR/lock                                  held by the collector that writes
  *
  * A file belongs to the hour in which its first row was received. docs/archive.md is the reference of the layout. */
@@ -15,7 +16,7 @@
 #include "base/err.h"
 #include "flow/batch.h"
 
-/* ---- writing: one archive_writer per process and archive ---- */
+/* ---- writing: one archive_writer per thread, all of one archive in one process ---- */
 
 typedef struct archive_writer archive_writer;
 
@@ -27,7 +28,9 @@ enum archive_sync {
 
 struct archive_options {
     const char *dir;     /* made when missing */
-    unsigned worker;     /* the number behind -w in file names */
+    unsigned worker;     /* the number behind -w in file names: no two writers have the same */
+    archive_writer *beside; /* another writer of this archive, open until after this one: its lock holds for both, and
+                               what a crash left has been recovered */
     int64_t rotate_ns;   /* length of a file, a divisor of an hour; 0: 5 min */
     uint32_t group_rows; /* rows of a full row group; 0: 1048576 */
     /* So many rows at once, or so much memory, become a row group without passing the journal; what is stored in

@@ -77,9 +77,8 @@ size_t archive_columns_find(const struct archive_columns *c, const char *name)
 
 weir_status archive_columns_table(struct archive_columns *c, enum flow_table table, weir_err *err)
 {
-    bool flows = table == FLOW_TABLE_FLOWS;
-    const struct flow_column *columns = flows ? flow_columns() : flow_option_columns();
-    size_t n = flows ? FLOW_N_COLUMNS : FLOW_N_OPTION_COLUMNS;
+    uint32_t n;
+    const struct flow_column *columns = flow_table_columns(table, &n);
     for (size_t i = 0; i < n; i++)
         WEIR_TRY(archive_columns_add(c, columns[i].name, strlen(columns[i].name),
                                      (enum flow_type)columns[i].type, columns[i].list, err));
@@ -110,8 +109,9 @@ bool archive_columns_fit(const struct archive_columns *c, const flow_batch *b)
         else if (!same(&c->items[at], v.column))
             return false;
     }
-    size_t table = flow_batch_table(b) == FLOW_TABLE_FLOWS ? FLOW_N_COLUMNS : FLOW_N_OPTION_COLUMNS;
-    return n_new == 0 || c->n + n_new <= table + FLOW_MAX_EXTRA;
+    uint32_t n_table;
+    (void)flow_table_columns(flow_batch_table(b), &n_table);
+    return n_new == 0 || c->n + n_new <= n_table + FLOW_MAX_EXTRA;
 }
 
 weir_status archive_columns_take(struct archive_columns *c, const flow_batch *b, weir_err *err)

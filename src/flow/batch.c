@@ -416,10 +416,8 @@ flow_batch *flow_batch_new(enum flow_table table)
     flow_batch *b = calloc(1, sizeof *b);
     if (!b)
         return NULL;
-    const struct flow_column *columns =
-        table == FLOW_TABLE_FLOWS ? flow_columns() : flow_option_columns();
     b->table = table;
-    b->n_table = table == FLOW_TABLE_FLOWS ? FLOW_N_COLUMNS : FLOW_N_OPTION_COLUMNS;
+    const struct flow_column *columns = flow_table_columns(table, &b->n_table);
     b->cap_columns = b->n_table + 16;
     b->cols = calloc(b->cap_columns, sizeof *b->cols);
     b->names = calloc(NAME_SLOTS, sizeof *b->names);

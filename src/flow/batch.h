@@ -1,6 +1,6 @@
 /* batch -- flows as columns in memory, on their way from a decoder to a file.
  *
- * A batch has the columns of a table (flows or options) and extra columns, added as records bring elements that have no
+ * A batch has the columns of a table (flows, options or ledger) and extra columns, added as records bring elements that have no
  * column of their own. Rows are only appended. A column that no row has a value for costs nothing.
  *
  *                  src_addr (ADDR)            bytes (U64)       httpHost (TEXT, extra)
@@ -17,8 +17,6 @@
 #include "flow/schema.h"
 
 typedef struct flow_batch flow_batch;
-
-enum flow_table { FLOW_TABLE_FLOWS, FLOW_TABLE_OPTIONS };
 
 enum {
     FLOW_MAX_EXTRA =

@@ -10,6 +10,7 @@
 
 _Static_assert(ARRAY_LEN(flow_rows) == FLOW_N_COLUMNS, "one id a column");
 _Static_assert(ARRAY_LEN(option_rows) == FLOW_N_OPTION_COLUMNS, "one id a column");
+_Static_assert(ARRAY_LEN(ledger_rows) == FLOW_N_LEDGER_COLUMNS, "one id a column");
 
 static const struct {
     const char *text;
@@ -40,12 +41,38 @@ const struct flow_column *flow_option_columns(void)
     return option_rows;
 }
 
+const struct flow_column *flow_ledger_columns(void)
+{
+    return ledger_rows;
+}
+
+const struct flow_column *flow_table_columns(enum flow_table table, uint32_t *n)
+{
+    static const struct {
+        const struct flow_column *rows;
+        uint32_t n;
+    } tables[FLOW_N_TABLES] = {
+        [FLOW_TABLE_FLOWS] = {flow_rows, FLOW_N_COLUMNS},
+        [FLOW_TABLE_OPTIONS] = {option_rows, FLOW_N_OPTION_COLUMNS},
+        [FLOW_TABLE_LEDGER] = {ledger_rows, FLOW_N_LEDGER_COLUMNS},
+    };
+    *n = tables[table].n;
+    return tables[table].rows;
+}
+
+int flow_table_find(enum flow_table table, const char *name, size_t len)
+{
+    uint32_t n;
+    const struct flow_column *rows = flow_table_columns(table, &n);
+    for (uint32_t i = 0; i < n; i++)
+        if (strlen(rows[i].name) == len && memcmp(rows[i].name, name, len) == 0)
+            return (int)i;
+    return -1;
+}
+
 int flow_column_find(const char *name, size_t len)
 {
-    for (int i = 0; i < (int)FLOW_N_COLUMNS; i++)
-        if (strlen(flow_rows[i].name) == len && memcmp(flow_rows[i].name, name, len) == 0)
-            return i;
-    return -1;
+    return flow_table_find(FLOW_TABLE_FLOWS, name, len);
 }
 
 const struct flow_source *flow_source_find(enum flow_table table, bool v9, uint32_t pen,

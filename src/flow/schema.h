@@ -51,7 +51,15 @@ struct flow_column {
     const char *goflow2; /* goflow2's field, or "" */
     const char *ecs;     /* field of the Elastic Common Schema, or "" */
     const char *help;
+    uint8_t fold; /* enum flow_fold: of a column of the ledger */
 };
+
+enum flow_table { FLOW_TABLE_FLOWS, FLOW_TABLE_OPTIONS, FLOW_TABLE_LEDGER, FLOW_N_TABLES };
+
+/* The columns of a table; *n of them. */
+const struct flow_column *flow_table_columns(enum flow_table table, uint32_t *n);
+/* By name (exact), or -1. */
+int flow_table_find(enum flow_table table, const char *name, size_t len);
 
 /* FLOW_received, FLOW_src_addr, ...: index into flow_columns. */
 enum flow_column_id {
@@ -71,5 +79,22 @@ enum flow_option_id {
     FLOW_N_OPTION_COLUMNS
 };
 const struct flow_column *flow_option_columns(void);
+
+/* The loss ledger (registry/ledger-columns.tsv): what was received and what was not, a row for each worker, exporter, domain,
+ * version and minute. Rows of the same keys may come several times: their other columns are folded. */
+enum flow_fold {
+    FLOW_FOLD_KEY,
+    FLOW_FOLD_SUM,
+    FLOW_FOLD_MIN,
+    FLOW_FOLD_MAX,
+    FLOW_FOLD_LAST /* of the row that was written last */
+};
+
+/* FLOW_LEDGER_minute, ...: index into flow_ledger_columns. */
+enum flow_ledger_id {
+#include "flow_ledger_ids.inc"
+    FLOW_N_LEDGER_COLUMNS
+};
+const struct flow_column *flow_ledger_columns(void);
 
 #endif

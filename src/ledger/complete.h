@@ -1,0 +1,65 @@
+/* complete -- how complete the answer to a question is: what the ledger says of the exporters, domains and minutes that it
+ * was about.
+ *
+ *     complete
+ *     99.2 % complete (exporter 192.0.2.1 lost 1,204 flows 21:05-21:06: sequence gap; 310 packets dropped by the kernel)
+ *     completeness unknown (no ledger from 20:00 to 20:41: the collector did not run)
+ */
+#ifndef LEDGER_COMPLETE_H
+#define LEDGER_COMPLETE_H
+
+#include "base/buf.h"
+#include "ledger/ledger.h"
+
+/* Why flows are missing. */
+enum ledger_cause {
+    LEDGER_CAUSE_SEQUENCE, /* never arrived, the sequence numbers say */
+    LEDGER_CAUSE_KERNEL, /* datagrams dropped by the kernel: beside, since sequence numbers count them too */
+    LEDGER_CAUSE_QUEUE, /* packets dropped before decoding: beside, except where there are no sequence numbers */
+    LEDGER_CAUSE_OUTPUT,   /* decoded, not stored */
+    LEDGER_CAUSE_TEMPLATE, /* their template never came */
+    LEDGER_CAUSE_REJECTED, /* malformed packets and records */
+    LEDGER_CAUSE_REFUSED,  /* by --allow: beside, the operator wanted it */
+    LEDGER_CAUSE_DOWN,     /* the collector did not run */
+    LEDGER_N_CAUSES
+};
+
+/* One exporter's loss of one cause over one run of minutes. */
+struct ledger_loss {
+    uint8_t exporter[16], exporter_len; /* 0: the collector */
+    enum ledger_cause cause;
+    int64_t from_us, to_us; /* first minute's start, last minute's end */
+    double flows;           /* that are missing, 0: only packets are known */
+    uint64_t packets;
+    bool estimated; /* flows is: from the average of a packet */
+};
+
+enum { LEDGER_MAX_LOSSES = 64 }; /* the largest are kept, the others are in the totals */
+
+typedef struct ledger_complete {
+    bool known;                           /* there is a ledger for some of it */
+    bool estimated;                       /* lost is, in part */
+    uint64_t flows;                       /* decoded and stored, by the ledger */
+    double lost;                          /* flows that are missing */
+    double share;                         /* flows / (flows + lost); 1: complete */
+    uint64_t packets_of[LEDGER_N_CAUSES]; /* totals beside */
+    int64_t
+        down_us; /* of the time asked for, between the first and the last minute that has rows */
+    uint64_t exporters_with_loss;
+    struct ledger_loss losses[LEDGER_MAX_LOSSES]; /* largest first */
+    size_t n_losses, n_more;
+} ledger_complete;
+
+/* Whether an exporter's rows have to do with the question; NULL: all. domain only when has_domain. */
+typedef bool ledger_about_fn(void *user, const struct ledger_row *row);
+
+weir_status ledger_complete_read(const char *const *paths, size_t n_paths, int64_t from_us,
+                                 int64_t to_us, ledger_about_fn *about, void *user,
+                                 ledger_complete *out, weir_err *err);
+
+/* One line without its end, at most `most` losses spelt out; utc: times in UTC instead of local. */
+void ledger_complete_text(const ledger_complete *c, size_t most, bool utc, base_buf *out);
+/* One JSON object. */
+void ledger_complete_json(const ledger_complete *c, base_buf *out);
+
+#endif
