@@ -1,7 +1,7 @@
 /* encode -- what a batch of flows costs on its way into Parquet: CPU of the archive's rows, of the whole row group and
  * of each column alone, and octets a row. Input: packets as flowgen writes them. One JSON line out, of the best run.
  *
- *     flowgen --format v9 --flows 1M --payload v9.bin && bench_encode v9.bin [rows a group] [runs] [level] */
+ *     flowgen --format v9 --flows 1M --payload v9.bin && bench_encode v9.bin [rows a group] [runs] [level] [column alone] */
 #include "archive/columns.h"
 #include "flow/normalise.h"
 #include "parquet/writer.h"
@@ -95,7 +95,8 @@ static double write_groups(const struct parquet_column *columns, const struct pa
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        (void)fprintf(stderr, "usage: bench_encode PAYLOADS [ROWS A GROUP] [RUNS] [LEVEL]\n");
+        (void)fprintf(stderr,
+                      "usage: bench_encode PAYLOADS [ROWS A GROUP] [RUNS] [LEVEL] [COLUMN]\n");
         return 2;
     }
     size_t len;
@@ -140,7 +141,8 @@ int main(int argc, char **argv)
     if (!described)
         fail("no memory");
     uint64_t octets;
-    double all = write_groups(described, r.data, columns.n, rows, level, runs, &octets);
+    double all =
+        argc > 5 ? 0 : write_groups(described, r.data, columns.n, rows, level, runs, &octets);
     double a_row = 1e9 / rows;
     printf("{\"bench\": \"encode\", \"rows\": %u, \"level\": %d, \"rows_ns\": %.2f, \"write_ns\": "
            "%.2f, \"octets_row\": %.4f, \"columns\": {",
@@ -148,6 +150,8 @@ int main(int argc, char **argv)
     const char *comma = "";
     double none = 0;
     for (size_t i = 0; i < columns.n; i++) {
+        if (argc > 5 && strcmp(argv[5], described[i].name) != 0)
+            continue;
         double took = write_groups(&described[i], &r.data[i], 1, rows, level, runs, &octets);
         if (!r.data[i].n) {
             none += took;

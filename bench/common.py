@@ -23,6 +23,16 @@ def flowgen(work):
     return str(out)
 
 
+def build(work, name):
+    """Path of the program made from bench/NAME.c, or None when there is no compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if not compiler:
+        return None
+    out = pathlib.Path(work) / name
+    subprocess.run([compiler, "-O2", "-D_GNU_SOURCE", "-o", out, ROOT / "bench" / f"{name}.c"], check=True)
+    return str(out)
+
+
 def workspace():
     """A directory for input files, removed at the end: in memory if there is room, so that no disk is measured."""
     shm = pathlib.Path("/dev/shm")

@@ -122,6 +122,7 @@ typedef enum weir_fault {
     X(values_bad)          /* values that did not fit their type, among those weir looked at */     \
     X(elements_unknown)    /* fields in learnt templates that no registry knows */                  \
     X(sequence_lost)       /* units of the protocol: see weir_sequence_unit */                      \
+    X(sequence_recovered)  /* of those counted as lost before a restart: came after it */           \
     X(sequence_duplicated)                                                                          \
     X(sequence_out_of_order)                                                                        \
     X(sequence_resets) /* restarts of the exporter and jumps too large to be loss */                \
@@ -231,6 +232,7 @@ typedef struct weir_exporter_info {
     int64_t first_ns, last_ns; /* arrival of its first and last packet */
     const weir_counters *counters;
     const void *handle; /* for weir_stream_next */
+    uint64_t serial; /* never given twice: the address may come back after it had to make room */
 } weir_exporter_info;
 
 typedef struct weir_stream_info {
@@ -248,6 +250,7 @@ typedef struct weir_stream_info {
     int64_t ignored_packets, ignored_octets;
     int64_t not_sent_flows, not_sent_packets, not_sent_octets;
     const void *handle; /* for weir_template_next */
+    uint64_t serial;    /* never given twice, as that of an exporter */
 } weir_stream_info;
 
 /* Iterate: *cursor = 0 first; WEIR_END (weir_template_next: NULL) after the last. Not across a weir_decode. */
@@ -274,8 +277,11 @@ WEIR_API weir_status weir_decoder_save_positions(const weir_decoder *d, uint8_t 
                                                  weir_err *err);
 
 /* Take back what weir_decoder_save or weir_decoder_save_positions gave, into a decoder that has seen no packet yet.
- * Several may be loaded one after the other (those of several decoders, then positions): of one stream, template or
- * sampler, what was heard last stays. WEIR_EFORMAT damaged or of another version: d is as before. Limits of d apply. */
+ * Several may be loaded one after the other (those of several decoders, positions), in any order: of one stream, template
+ * or sampler, what was heard last stays. Units that were sent while nobody listened are then counted as lost, exactly: up
+ * to 16384 packets (v9), 262144 records or flows a second of the pause; what is further ahead is a reset.
+ * Limits of d apply: what has no room is learnt again. WEIR_EFORMAT damaged or of another version, WEIR_EINVAL packets
+ * have been seen: d is as before. WEIR_ENOMEM: a part was loaded, which can be worked with. */
 WEIR_API weir_status weir_decoder_load(weir_decoder *d, const uint8_t *data, size_t len,
                                        weir_err *err);
 /* The same for those exporters alone that keep (NULL: all) says true of; their port is 0. */

@@ -27,9 +27,10 @@ enum archive_sync {
 };
 
 struct archive_options {
-    const char *dir;     /* made when missing */
-    unsigned worker;     /* the number behind -w in file names: no two writers have the same */
-    archive_writer *beside; /* another writer of this archive, open until after this one: its lock holds for both, and
+    const char *dir; /* made when missing; with beside: NULL, or the same */
+    unsigned worker; /* the number behind -w in file names: no two writers have the same */
+    archive_writer *
+        beside; /* another writer of this archive, open until after this one: its lock holds for both, and
                                what a crash left has been recovered */
     int64_t rotate_ns;   /* length of a file, a divisor of an hour; 0: 5 min */
     uint32_t group_rows; /* rows of a full row group; 0: 1048576 */
@@ -44,12 +45,14 @@ struct archive_options {
     void *user;
 };
 
-/* Takes the lock and recovers what a crash left. WEIR_ELIMIT: another process writes this archive (err says its pid);
- * WEIR_EIO; WEIR_ENOMEM; WEIR_EINVAL. */
+/* Takes the lock and recovers what a crash left, whichever writers there were then; with o->beside neither. Each writer is
+ * used by one thread at a time, different ones by different threads (o->log is called in any of them).
+ * WEIR_ELIMIT: another process writes this archive (err says its pid); WEIR_EIO; WEIR_ENOMEM; WEIR_EINVAL: also the
+ * worker's number is taken. */
 weir_status archive_writer_open(const struct archive_options *o, archive_writer **out,
                                 weir_err *err);
 
-/* Store the rows of a batch received at or before received_ns (of either table): after WEIR_OK every reader sees them and a crash
+/* Store the rows of a batch received at or before received_ns (of any table): after WEIR_OK every reader sees them and a crash
  * of the process does not lose them. All rows belong into the file of received_ns's rotation slot; the caller cuts its
  * batches there (archive_slot). The batch is only read.
  * WEIR_EIO, WEIR_ELIMIT (no room on the device): nothing of the batch was stored and what was stored before is intact; the same batch may be
@@ -68,16 +71,17 @@ void archive_writer_sampling(archive_writer *w, const uint8_t *exporter, uint32_
                              uint32_t domain, uint64_t selector, double rate, const char *source);
 
 struct archive_counters {
-    uint64_t rows, option_rows; /* stored */
-    uint64_t groups, files;     /* row groups and files finished */
-    uint64_t octets;            /* written, journals included */
-    uint64_t octets_files;      /* size of closed files */
-    uint64_t recovered_rows;    /* taken over from a crash */
+    uint64_t rows, option_rows, ledger_rows; /* stored */
+    uint64_t groups, files;                  /* row groups and files finished */
+    uint64_t octets;                         /* written, journals included */
+    uint64_t octets_files;                   /* size of closed files */
+    uint64_t recovered_rows;                 /* taken over from a crash */
     uint64_t recovered_files;
 };
 const struct archive_counters *archive_writer_counters(const archive_writer *w);
 
-/* Close all files properly. WEIR_OK or the first failure; frees w in any case. Takes NULL. */
+/* Close all files properly. WEIR_OK or the first failure; WEIR_EINVAL: others were opened beside this one and are not
+ * closed yet (which does them no harm: the lock is held until the last one is); frees w in any case. Takes NULL. */
 weir_status archive_writer_close(archive_writer *w, weir_err *err);
 
 /* ---- reading ---- */
@@ -101,8 +105,9 @@ struct archive_part {
 weir_status archive_scan_open(const char *path, enum flow_table table, const char *from,
                               const char *to, archive_scan **out, weir_err *err);
 
-/* Read only partitions of hours that have to do with what was received at or after from_ns and at or before to_ns; files
- * outside an archive's hours are all read. Before the first archive_scan_next. */
+/* Read only partitions of hours that have to do with what was received at or after from_ns and at or before to_ns (of the
+ * ledger: with minutes from then, as far as they were stored within an hour); files outside an archive's hours are all
+ * read. Before the first archive_scan_next. */
 void archive_scan_limit(archive_scan *s, int64_t from_ns, int64_t to_ns);
 /* Partitions that archive_scan_next has been through, and all of them: for progress. */
 void archive_scan_progress(const archive_scan *s, size_t *done, size_t *all);
@@ -150,7 +155,7 @@ struct archive_expire_options {
 weir_status archive_expire(const struct archive_expire_options *o, uint64_t *octets,
                            uint64_t *n_files, weir_err *err);
 
-/* What there is: one call for each file of both tables, in order of time. path is borrowed for the call. */
+/* What there is: one call for each file of all tables, table by table, in order of time. path is borrowed for the call. */
 struct archive_file_info {
     const char *path;
     enum flow_table table;

@@ -361,7 +361,7 @@ weir_status archive_rows_make(struct archive_rows *r, const struct archive_colum
 void archive_received(const flow_batch *b, uint32_t from, int64_t *min, int64_t *max)
 {
     struct flow_vec v = {0};
-    flow_batch_vec(b, FLOW_received, &v); /* the first of both tables */
+    flow_batch_vec(b, ARCHIVE_TIME_COLUMN, &v);
     const int64_t *t = v.values;
     *min = 0;
     *max = -1;

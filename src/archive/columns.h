@@ -27,7 +27,7 @@ weir_status archive_columns_add(struct archive_columns *c, const char *name, siz
                                 enum flow_type type, bool list, weir_err *err);
 /* The column of this name in any case of letters, as readers of Parquet files look for it; SIZE_MAX: none. */
 size_t archive_columns_find(const struct archive_columns *c, const char *name);
-/* All columns of a table. */
+/* What a file begins with: all columns of its table, those that are null in all rows too, for SQL that names them. */
 weir_status archive_columns_table(struct archive_columns *c, enum flow_table table, weir_err *err);
 /* Whether the batch's columns can stand in this file: none has the name of one with another type or in another case, and
  * there is room. */
@@ -52,7 +52,14 @@ weir_status archive_rows_make(struct archive_rows *r, const struct archive_colum
                               const flow_batch *b, weir_err *err);
 void archive_rows_done(struct archive_rows *r);
 
-/* Smallest and largest time of arrival in the rows from `from` on, microseconds since 1970; 0 and -1 when there is
+/* The column of every table that says when: `received`, of the ledger `minute`. */
+enum { ARCHIVE_TIME_COLUMN = 0 };
+_Static_assert((int)FLOW_received == ARCHIVE_TIME_COLUMN &&
+                   (int)FLOW_OPTION_received == ARCHIVE_TIME_COLUMN &&
+                   (int)FLOW_LEDGER_minute == ARCHIVE_TIME_COLUMN,
+               "times of all tables stand in their first column");
+
+/* Smallest and largest time in that column in the rows from `from` on, microseconds since 1970; 0 and -1 when there is
  * none. */
 void archive_received(const flow_batch *b, uint32_t from, int64_t *min, int64_t *max);
 

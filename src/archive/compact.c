@@ -226,8 +226,12 @@ static bool worth_it(const struct job *j)
 /* Rows of a group stand in this order. All that belongs to a source (its AS, its prefix, its interface) then becomes runs, and
  * all that belongs to an exporter too; 10 million flows of bench/archive_compare, octets a flow: as received 20.9, by
  * source 21.3, by exporter and source 21.0, by all three 20.6, before the sequence number stood once a packet. */
-static const char *const key_names[] = {"exporter", "src_addr", "dst_addr"};
-enum { N_KEYS = ARRAY_LEN(key_names) };
+enum { N_KEYS = 3 };
+static const char *const key_names[FLOW_N_TABLES][N_KEYS] = {
+    [FLOW_TABLE_FLOWS] = {"exporter", "src_addr", "dst_addr"},
+    [FLOW_TABLE_OPTIONS] = {"exporter", "src_addr", "dst_addr"},
+    [FLOW_TABLE_LEDGER] = {"minute", "exporter", "domain"},
+};
 
 /* --- merging --------------------------------------------------------------------------------------- */
 
@@ -385,7 +389,7 @@ static weir_status merge(struct job *j, size_t output, struct output *out, struc
     uint32_t group_rows = j->o->group_rows ? j->o->group_rows : 1U << 20;
     size_t keys[N_KEYS];
     for (size_t i = 0; i < N_KEYS; i++)
-        keys[i] = columns_find(columns, key_names[i]);
+        keys[i] = columns_find(columns, key_names[j->table][i]);
     struct received received = {0};
     bool *bloom = choose_blooms(columns);
     parquet_writer *w = NULL;
@@ -556,7 +560,7 @@ weir_status archive_compact(const struct archive_compact_options *o,
         return weir_err_set(err, WEIR_ENOTFOUND, 0, "there is no archive %s", o->dir);
     weir_status s = archive_lock(o->dir, "compact.lock", &lock, err);
     bool stop = false;
-    for (int t = FLOW_TABLE_FLOWS; t <= FLOW_TABLE_OPTIONS && s == WEIR_OK && !stop; t++) {
+    for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES && s == WEIR_OK && !stop; t++) {
         char *root = archive_path(o->dir, archive_table_name((enum flow_table)t));
         struct archive_names dirs = {0};
         s = root ? archive_list_dirs(root, &dirs, err) : archive_no_memory(err);

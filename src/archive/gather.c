@@ -334,6 +334,8 @@ static bool column_begin(const archive_gather *g, struct gathered *c, bool list)
 static bool add_items(struct gathered *c, const struct parquet_column *column,
                       const struct parquet_data *d, size_t from, size_t n, const uint64_t *present)
 {
+    if (n == 0) /* lists without items: there may be no values at all */
+        return true;
     if (c->strings) {
         uint32_t *to = (uint32_t *)(void *)c->values + c->n_items;
         const struct parquet_bytes *strings = d->values;
@@ -489,6 +491,23 @@ static bool sort_dict(struct gathered *c)
     return done;
 }
 
+/* A row with the number it is sorted by; at: where it stood before. */
+struct numbered {
+    uint64_t key;
+    uint32_t at, row;
+    bool null;
+};
+
+static int by_number(const void *a_, const void *b_)
+{
+    const struct numbered *a = a_, *b = b_;
+    if (a->null != b->null)
+        return a->null ? 1 : -1;
+    if (a->key != b->key)
+        return a->key < b->key ? -1 : 1;
+    return a->at < b->at ? -1 : a->at > b->at;
+}
+
 /* Rows as `before` has them (NULL: as they came), made to stand in the order of one key: order[i] is the row that comes
  * i-th. Stable, so that the last key may be sorted by first. NULL: out of memory. */
 static uint32_t *make_order(const archive_gather *g, const struct gathered *key,
@@ -517,15 +536,53 @@ static uint32_t *make_order(const archive_gather *g, const struct gathered *key,
     return order;
 }
 
+/* The same for a key of integers. */
+static uint32_t *make_order_numbers(const archive_gather *g, const struct gathered *key,
+                                    bool is_unsigned, const uint32_t *before)
+{
+    size_t n = g->rows;
+    struct numbered *all = malloc((n + 1) * sizeof *all);
+    uint32_t *order = malloc((n + 1) * sizeof *order);
+    for (size_t i = 0; all && i < n; i++) {
+        uint32_t row = before ? before[i] : (uint32_t)i;
+        bool null = row >= key->n || !key->valid || !parquet_bit(key->valid, row);
+        uint64_t v = 0;
+        if (!null)
+            memcpy(&v, key->values + (size_t)row * key->width, key->width);
+        uint64_t sign = UINT64_C(1) << (8 * key->width - 1);
+        all[i] = (struct numbered){is_unsigned ? v : v ^ sign, (uint32_t)i, row, null};
+    }
+    if (all && order) {
+        qsort(all, n, sizeof *all, by_number);
+        for (size_t i = 0; i < n; i++)
+            order[i] = all[i].row;
+    }
+    free(all);
+    if (!all) {
+        free(order);
+        order = NULL;
+    }
+    return order;
+}
+
+static bool is_integer(const struct parquet_column *c)
+{
+    return c->type == PARQUET_INT32 || c->type == PARQUET_INT64;
+}
+
 /* By all keys; *good false: out of memory. NULL without it: none of the keys is there. */
 static uint32_t *make_orders(const archive_gather *g, const size_t *keys, size_t n_keys, bool *good)
 {
     uint32_t *order = NULL;
     while (*good && n_keys-- > 0) {
         const size_t key = keys[n_keys];
-        if (key == SIZE_MAX || !g->all[key].strings || g->columns[key].list || !g->all[key].n_valid)
+        if (key == SIZE_MAX || g->columns[key].list || !g->all[key].n_valid ||
+            (!g->all[key].strings && !is_integer(&g->columns[key])))
             continue;
-        uint32_t *next = make_order(g, &g->all[key], order);
+        uint32_t *next =
+            g->all[key].strings
+                ? make_order(g, &g->all[key], order)
+                : make_order_numbers(g, &g->all[key], g->columns[key].unsigned_order, order);
         free(order);
         order = next;
         *good = order != NULL;

@@ -33,9 +33,9 @@ void archive_gather_leave(archive_gather *g);
 weir_status archive_gather_take(archive_gather *g, size_t n, bool (*stop)(void *user), void *user,
                                 size_t *taken, weir_err *err);
 
-/* The rows as parquet_writer_group takes them: dictionaries sorted by octets; the rows too, by the columns
- * keys[n_keys], the first one foremost (dictionary columns, others are passed over; nulls last; equal ones as they came). data is
- * g's until reset. */
+/* The rows as parquet_writer_group takes them: dictionaries sorted by octets; the rows too, by the columns keys[n_keys], the
+ * first one foremost (strings and integers; others and SIZE_MAX are passed over; nulls last; equal ones as they came). data
+ * is g's until reset. */
 weir_status archive_gather_finish(archive_gather *g, const size_t *keys, size_t n_keys,
                                   const struct parquet_data **data, weir_err *err);
 /* Ready for the next group; an open row group goes on where it was. */

@@ -18,8 +18,9 @@ static const char magic[8] = "weirjrnl";
 enum {
     ROWS_HEAD = 4 + 8 + 8 + 4,
     GROUP_HEAD = 8 + 4 + 8 + 8,
-    WINDOW_LOG =
-        20, /* how far back an entry's rows find similar ones: 1 MiB, minutes at 50 flows/s */
+    /* How far back an entry's rows find similar ones: 1 MiB, minutes at 50 flows/s; the other tables have few rows. */
+    WINDOW_LOG = 20,
+    SMALL_WINDOW_LOG = 16,
     LEVEL = 3,
     LOOK = 1 << 18 /* octets read at a time */
 };
@@ -172,7 +173,9 @@ weir_status archive_journal_put_rows(base_buf *b, uint64_t at, uint64_t id, ZSTD
     if (fresh) {
         (void)ZSTD_CCtx_reset(z, ZSTD_reset_session_only);
         (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, LEVEL);
-        (void)ZSTD_CCtx_setParameter(z, ZSTD_c_windowLog, WINDOW_LOG);
+        (void)ZSTD_CCtx_setParameter(z, ZSTD_c_windowLog,
+                                     flow_batch_table(rows) == FLOW_TABLE_FLOWS ? WINDOW_LOG
+                                                                                : SMALL_WINDOW_LOG);
     }
     int64_t min, max;
     archive_received(rows, from, &min, &max);
@@ -301,6 +304,10 @@ static weir_status read_head(struct reading *r, weir_err *err)
     const uint8_t *p;
     struct archive_journal_head *h = &r->j->head;
     weir_status s = look(r, 0, ARCHIVE_JOURNAL_HEAD, &p, err);
+    size_t n = r->look_len < sizeof magic ? r->look_len : sizeof magic;
+    if (s == WEIR_ETRUNC && n &&
+        memcmp(r->look, magic, n) != 0) /* and never was the begin of one */
+        return weir_err_set(err, WEIR_EFORMAT, 0, "%s is no journal", r->name);
     if (s != WEIR_OK)
         return s;
     base_rd d = base_rd_of(p, ARCHIVE_JOURNAL_HEAD);
@@ -312,7 +319,7 @@ static weir_status read_head(struct reading *r, weir_err *err)
                             r->name, version, ARCHIVE_JOURNAL_VERSION);
     uint8_t table = base_rd_u8(&d);
     (void)base_rd_u8(&d);
-    h->table = table == FLOW_TABLE_FLOWS ? FLOW_TABLE_FLOWS : FLOW_TABLE_OPTIONS;
+    h->table = table < FLOW_N_TABLES ? (enum flow_table)table : FLOW_TABLE_FLOWS;
     h->worker = base_rd_u32(&d);
     h->slot_ns = (int64_t)base_rd_u64(&d);
     h->slot_length_ns = (int64_t)base_rd_u64(&d);
@@ -320,8 +327,7 @@ static weir_status read_head(struct reading *r, weir_err *err)
     if (boot)
         memcpy(h->boot, boot, sizeof h->boot);
     h->id = base_rd_u64(&d);
-    if (!good || base_rd_u64(&d) != XXH64(p, ARCHIVE_JOURNAL_HEAD - 8, 0) ||
-        table > FLOW_TABLE_OPTIONS)
+    if (!good || base_rd_u64(&d) != XXH64(p, ARCHIVE_JOURNAL_HEAD - 8, 0) || table >= FLOW_N_TABLES)
         return weir_err_set(err, WEIR_EFORMAT, 0, "%s is no journal, or its header is damaged",
                             r->name);
     r->at = ARCHIVE_JOURNAL_HEAD;

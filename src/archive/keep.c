@@ -34,11 +34,11 @@ static int by_hour(const void *a_, const void *b_)
     return a->hour_ns != b->hour_ns ? a->hour_ns < b->hour_ns ? -1 : 1 : strcmp(a->dir, b->dir);
 }
 
-/* The partitions of all tables, oldest first. */
+/* The partitions of all tables, oldest first, those of one hour side by side. */
 static weir_status list_hours(const char *dir, struct hours *out, weir_err *err)
 {
     weir_status s = WEIR_OK;
-    for (int t = FLOW_TABLE_FLOWS; t <= FLOW_TABLE_OPTIONS && s == WEIR_OK; t++) {
+    for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES && s == WEIR_OK; t++) {
         char *root = archive_path(dir, archive_table_name((enum flow_table)t));
         struct archive_names dirs = {0};
         s = root ? archive_list_dirs(root, &dirs, err) : archive_no_memory(err);
@@ -131,7 +131,7 @@ weir_status archive_expire(const struct archive_expire_options *o, uint64_t *oct
             total += open;
         }
     }
-    for (size_t i = 0; i < hours.n && s == WEIR_OK; i++) {
+    for (size_t i = 0; i < hours.n && s == WEIR_OK;) {
         const struct hour *h = &hours.items[i];
         struct statvfs v;
         bool old = o->before_ns && h->hour_ns + ARCHIVE_HOUR <= o->before_ns;
@@ -147,14 +147,18 @@ weir_status archive_expire(const struct archive_expire_options *o, uint64_t *oct
         }
         if (!old && !large && !full)
             break; /* those that follow are younger */
-        uint64_t gone = sweep(h->dir, !o->dry_run, &open, &n);
-        if (!o->dry_run)
-            remove_dirs(h->dir);
-        total -= gone < total ? gone : total;
-        freed += gone;
-        removed += n;
-        if (n && o->progress)
-            o->progress(o->user, h->dir, gone);
+        /* All tables of the hour, so that no flows stay without their ledger, and none of it without flows. */
+        for (int64_t hour = h->hour_ns; i < hours.n && hours.items[i].hour_ns == hour; i++) {
+            const char *dir = hours.items[i].dir;
+            uint64_t gone = sweep(dir, !o->dry_run, &open, &n);
+            if (!o->dry_run)
+                remove_dirs(dir);
+            total -= gone < total ? gone : total;
+            freed += gone;
+            removed += n;
+            if (n && o->progress)
+                o->progress(o->user, dir, gone);
+        }
     }
     hours_done(&hours);
     if (octets)
@@ -190,7 +194,9 @@ static void received_of(const parquet_file *f, struct archive_file_info *out)
         out->has_received = true;
         return;
     }
-    int column = parquet_column_find(f, "received");
+    uint32_t n;
+    int column =
+        parquet_column_find(f, flow_table_columns(out->table, &n)[ARCHIVE_TIME_COLUMN].name);
     for (size_t g = 0; column >= 0 && g < parquet_n_groups(f); g++) {
         struct parquet_chunk_info info;
         int64_t min, max;
@@ -264,7 +270,7 @@ weir_status archive_list(const char *dir,
                          void (*bad)(void *user, const weir_err *err), void *user, weir_err *err)
 {
     bool more = true;
-    for (int t = FLOW_TABLE_FLOWS; t <= FLOW_TABLE_OPTIONS && more; t++) {
+    for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES && more; t++) {
         archive_scan *s = NULL;
         WEIR_TRY(archive_scan_open(dir, (enum flow_table)t, NULL, NULL, &s, err));
         while (more) {
@@ -311,7 +317,7 @@ weir_status archive_verify(const char *dir,
                            void *user, uint64_t *n_files, uint64_t *n_bad, weir_err *err)
 {
     *n_files = *n_bad = 0;
-    for (int t = FLOW_TABLE_FLOWS; t <= FLOW_TABLE_OPTIONS; t++) {
+    for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES; t++) {
         archive_scan *s = NULL;
         WEIR_TRY(archive_scan_open(dir, (enum flow_table)t, NULL, NULL, &s, err));
         for (;;) {

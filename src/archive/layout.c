@@ -13,7 +13,12 @@ enum { MAX_DEPTH = 16 };
 
 const char *archive_table_name(enum flow_table table)
 {
-    return table == FLOW_TABLE_FLOWS ? "flows" : "options";
+    static const char *const names[FLOW_N_TABLES] = {
+        [FLOW_TABLE_FLOWS] = "flows",
+        [FLOW_TABLE_OPTIONS] = "options",
+        [FLOW_TABLE_LEDGER] = "ledger",
+    };
+    return names[table];
 }
 
 const char *archive_table_suffix(enum flow_table table)
@@ -284,20 +289,70 @@ weir_status archive_list_files(const char *dir, bool all, struct archive_names *
     return list(dir, false, all, out, err);
 }
 
-static weir_status walk(const char *dir, const char *name, unsigned depth,
+/* Directories that were met, by device and inode: links may lead to one again, or round and round. */
+struct met {
+    struct met_dir {
+        dev_t device;
+        ino_t inode; /* 0: free */
+    } * slots;
+    size_t n, n_slots; /* a power of two */
+};
+
+static struct met_dir *met_slot(const struct met *m, dev_t device, ino_t inode)
+{
+    size_t at = (inode * UINT64_C(0x9e3779b97f4a7c15) >> 20 ^ device) & (m->n_slots - 1);
+    while (m->slots[at].inode && (m->slots[at].inode != inode || m->slots[at].device != device))
+        at = (at + 1) & (m->n_slots - 1);
+    return &m->slots[at];
+}
+
+/* Whether dir is met for the first time. WEIR_ENOTFOUND: it is gone. */
+static weir_status meet(struct met *m, const char *dir, bool *first, weir_err *err)
+{
+    struct stat st;
+    if (stat(dir, &st) != 0)
+        return archive_errno(err, errno, "read the directory", dir);
+    if (2 * m->n >= m->n_slots) {
+        struct met more = {.n = m->n, .n_slots = m->n_slots ? 2 * m->n_slots : 64};
+        more.slots = calloc(more.n_slots, sizeof *more.slots);
+        if (!more.slots)
+            return archive_no_memory(err);
+        for (size_t i = 0; i < m->n_slots; i++) {
+            if (m->slots[i].inode)
+                *met_slot(&more, m->slots[i].device, m->slots[i].inode) = m->slots[i];
+        }
+        free(m->slots);
+        *m = more;
+    }
+    struct met_dir *slot = met_slot(m, st.st_dev, st.st_ino);
+    *first = slot->inode == 0;
+    if (*first) {
+        *slot = (struct met_dir){st.st_dev, st.st_ino};
+        m->n++;
+    }
+    return WEIR_OK;
+}
+
+static weir_status walk(const char *dir, const char *name, unsigned depth, struct met *met,
                         struct archive_names *out, weir_err *err)
 {
+    bool first = false;
+    weir_status s = meet(met, dir, &first, err);
+    if (s == WEIR_ENOTFOUND && depth > 0) /* expired in the meantime */
+        return WEIR_OK;
+    if (s != WEIR_OK || !first)
+        return s;
     if (!archive_names_add(out, dir, strlen(dir)))
         return archive_no_memory(err);
     if (depth == MAX_DEPTH || strncmp(name, "hour=", 5) == 0) /* nothing stands below an hour */
         return WEIR_OK;
     struct archive_names below = {0};
-    weir_status s = list(dir, true, false, &below, err);
-    if (s == WEIR_ENOTFOUND && depth > 0) /* expired in the meantime */
+    s = list(dir, true, false, &below, err);
+    if (s == WEIR_ENOTFOUND && depth > 0)
         s = WEIR_OK;
     for (size_t i = 0; i < below.n && s == WEIR_OK; i++) {
         char *path = archive_path(dir, below.items[i]);
-        s = path ? walk(path, below.items[i], depth + 1, out, err) : archive_no_memory(err);
+        s = path ? walk(path, below.items[i], depth + 1, met, out, err) : archive_no_memory(err);
         free(path);
     }
     archive_names_done(&below);
@@ -307,7 +362,9 @@ static weir_status walk(const char *dir, const char *name, unsigned depth,
 weir_status archive_list_dirs(const char *root, struct archive_names *out, weir_err *err)
 {
     *out = (struct archive_names){0};
-    weir_status s = walk(root, "", 0, out, err);
+    struct met met = {0};
+    weir_status s = walk(root, "", 0, &met, out, err);
+    free(met.slots);
     if (s != WEIR_OK)
         archive_names_done(out);
     return s;

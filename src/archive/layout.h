@@ -60,7 +60,8 @@ bool archive_names_have(const struct archive_names *sorted, const char *text, si
  * WEIR_ENOTFOUND: no such directory; WEIR_EIO; WEIR_ENOMEM. */
 weir_status archive_list_files(const char *dir, bool all, struct archive_names *out, weir_err *err);
 /* Sorted paths of root and all directories below it that may hold files, in order of their names at every level
- * (which is order of time in an archive). Links to directories are followed to a depth of 16. */
+ * (which is order of time in an archive). Links to directories are followed to a depth of 16; a directory to which several
+ * names lead stands there once, under the first. */
 weir_status archive_list_dirs(const char *root, struct archive_names *out, weir_err *err);
 
 /* dir/name as a new string; NULL: out of memory. */

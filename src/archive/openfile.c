@@ -296,10 +296,10 @@ weir_status archive_open_store(archive_open *f, const flow_batch *b, weir_err *e
         return s;
     }
     f->rows += rows;
-    if (f->head.table == FLOW_TABLE_FLOWS)
-        f->shared->counters.rows += rows;
-    else
-        f->shared->counters.option_rows += rows;
+    struct archive_counters *n = &f->shared->counters;
+    *(f->head.table == FLOW_TABLE_FLOWS     ? &n->rows
+      : f->head.table == FLOW_TABLE_OPTIONS ? &n->option_rows
+                                            : &n->ledger_rows) += rows;
     if (is_group(f, f->tail)) {
         weir_err why = {0}; /* the rows are safe in the journal; the next store tries again */
         if (write_tail(f, &why) != WEIR_OK)
@@ -403,6 +403,29 @@ static weir_status create(archive_open *f, weir_err *err)
     return s;
 }
 
+int64_t archive_slot_length(const struct archive_files *shared, enum flow_table table)
+{
+    return table == FLOW_TABLE_LEDGER ? ARCHIVE_HOUR : shared->options.rotate_ns;
+}
+
+/* The number of a new file: no two writers get the same. */
+static uint32_t next_number(struct archive_root *root)
+{
+    (void)pthread_mutex_lock(&root->mutex);
+    uint32_t number = ++root->number;
+    (void)pthread_mutex_unlock(&root->mutex);
+    return number;
+}
+
+/* What the last number is, for the next start. Not the caller's: another writer may be further. */
+static void note_number(struct archive_root *root)
+{
+    (void)pthread_mutex_lock(&root->mutex);
+    if (root->lock >= 0)
+        archive_lock_set_number(root->lock, root->number);
+    (void)pthread_mutex_unlock(&root->mutex);
+}
+
 weir_status archive_open_new(struct archive_files *shared, enum flow_table table, int64_t slot_ns,
                              archive_open **out, weir_err *err)
 {
@@ -413,16 +436,18 @@ weir_status archive_open_new(struct archive_files *shared, enum flow_table table
     if (asprintf(&dir, "%s/%s/%s", shared->dir, archive_table_name(table), hour) < 0)
         return archive_no_memory(err);
     weir_status s = WEIR_EINVAL;
-    for (int tries = 0; tries < 1000 && s == WEIR_EINVAL; tries++) { /* numbers that are taken */
+    /* Numbers that are taken; a directory that expiry removes as it is made. */
+    for (int tries = 0; tries < 1000 && (s == WEIR_EINVAL || (s == WEIR_ENOTFOUND && tries < 10));
+         tries++) {
         (void)snprintf(stem, sizeof stem, "%s-w%u-%06u", time, shared->options.worker,
-                       ++shared->number);
+                       next_number(shared->root));
         archive_open *f = open_alloc(shared, dir, stem, table);
         s = f ? WEIR_OK : archive_no_memory(err);
         if (f) {
             archive_journal_stamp(&f->head);
             f->head.worker = shared->options.worker;
             f->head.slot_ns = slot_ns;
-            f->head.slot_length_ns = shared->options.rotate_ns;
+            f->head.slot_length_ns = archive_slot_length(shared, table);
             f->tail = flow_batch_new(table);
             f->z = ZSTD_createCCtx();
             s = f->tail && f->z ? archive_columns_table(&f->columns, table, err)
@@ -435,8 +460,8 @@ weir_status archive_open_new(struct archive_files *shared, enum flow_table table
         else
             archive_open_free(f);
     }
-    if (s == WEIR_OK && shared->lock >= 0)
-        archive_lock_set_number(shared->lock, shared->number);
+    if (s == WEIR_OK)
+        note_number(shared->root);
     free(dir);
     return s;
 }

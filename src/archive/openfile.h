@@ -7,13 +7,23 @@
 #include "archive/journal.h"
 #include "parquet/writer.h"
 
+#include <pthread.h>
+
+/* What all writers of an archive share, each in a thread of its own. */
+struct archive_root {
+    char *dir;
+    int lock; /* held as long as one of them is open, and notes the number; -1: nowhere */
+    pthread_mutex_t mutex;   /* of what follows */
+    uint32_t number;         /* of the last file, whoever wrote it */
+    archive_writer *writers; /* those that are open */
+};
+
 /* What all files of a writer share. */
 struct archive_files {
     struct archive_options options; /* defaults filled in */
-    char *dir;                      /* of the archive */
+    struct archive_root *root;
+    const char *dir; /* of the archive: the root's */
     struct archive_counters counters;
-    uint32_t number; /* of the last file */
-    int lock;        /* where it is noted; -1: nowhere */
 };
 
 typedef struct archive_open {
@@ -41,6 +51,9 @@ typedef struct archive_open {
 
 void archive_say(const struct archive_files *shared, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* How long a file of this table is. The ledger has few rows: an hour. */
+int64_t archive_slot_length(const struct archive_files *shared, enum flow_table table);
 
 /* A new file for a slot: .part and .journal are made. */
 weir_status archive_open_new(struct archive_files *shared, enum flow_table table, int64_t slot_ns,

@@ -312,8 +312,8 @@ static weir_status recover_dir(struct archive_files *shared, const char *dir, bo
         struct archive_name name;
         archive_name_parse(names.items[i], &name);
         compacted |= name.ours && (name.compacted || name.kind == ARCHIVE_KIND_TEMP);
-        if (name.ours && !name.compacted && name.number > shared->number)
-            shared->number = name.number;
+        if (name.ours && !name.compacted && name.number > shared->root->number)
+            shared->root->number = name.number;
         bool part = name.kind == ARCHIVE_KIND_PART, journal = name.kind == ARCHIVE_KIND_JOURNAL;
         if (!part && !journal)
             continue;
@@ -343,7 +343,7 @@ weir_status archive_recover(struct archive_files *shared, bool move_damaged,
     bool may_clean = archive_lock(shared->dir, "compact.lock", &compact, &why) == WEIR_OK;
     weir_status s = WEIR_OK;
     *left = (struct archive_names){0};
-    for (int t = FLOW_TABLE_FLOWS; t <= FLOW_TABLE_OPTIONS && s == WEIR_OK; t++) {
+    for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES && s == WEIR_OK; t++) {
         char *root = archive_path(shared->dir, archive_table_name((enum flow_table)t));
         struct archive_names dirs = {0};
         s = root ? archive_list_dirs(root, &dirs, err) : archive_no_memory(err);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 enum { MAX_TRIES = 1000 };
+#define LATE ARCHIVE_HOUR
 
 struct failure {
     weir_status status;
@@ -24,7 +25,7 @@ struct failure {
 struct archive_scan {
     enum flow_table table;
     struct archive_names dirs; /* or one file */
-    bool single;
+    bool single, plain;        /* one file; directories that are no archive's */
     size_t next;
     char *from, *to;
     int64_t from_ns, to_ns;
@@ -54,6 +55,7 @@ struct opened {
     char *path;
     struct archive_name name;
     int fd, journal;
+    bool orphan; /* a .part without a journal */
 };
 
 struct partition {
@@ -172,15 +174,44 @@ static weir_status add_tail(struct bundle *b, struct archive_journal *j, const s
         err);
 }
 
-static weir_status add_open(struct bundle *b, struct opened *o, weir_err *err)
+/* Whether an open file belongs to what is read: below a directory that is no archive's there may be one, of all tables. */
+static weir_status right_table(const struct archive_scan *s, const struct opened *o,
+                               const struct archive_journal *j, bool *right, weir_err *err)
+{
+    *right = s->single || j->head.table == s->table;
+    return *right || s->plain
+               ? WEIR_OK
+               : weir_err_set(err, WEIR_EFORMAT, 0, "%s is of table %s, among those of %s", o->path,
+                              archive_table_name(j->head.table), archive_table_name(s->table));
+}
+
+static weir_status add_open(const struct archive_scan *scan, struct bundle *b, struct opened *o,
+                            weir_err *err)
 {
     struct archive_journal j;
     struct stat st;
-    weir_status s = archive_journal_read(o->journal, o->path, &j, err);
-    if (s == WEIR_ETRUNC && fstat(o->journal, &st) == 0 && st.st_size < ARCHIVE_JOURNAL_HEAD)
-        return WEIR_OK; /* just being made: no row is in it */
-    WEIR_TRY(s);
     weir_err why = {0};
+    bool right;
+    /* In this order: octets of .part come after the header of the journal. */
+    if (fstat(o->fd, &st) != 0)
+        return archive_errno(err, errno, "read", o->path);
+    weir_status s = archive_journal_read(o->journal, o->path, &j, &why);
+    if (s == WEIR_ETRUNC && st.st_size == 0)
+        return WEIR_OK; /* just being made: no row is in it */
+    if (s == WEIR_ETRUNC || s == WEIR_EFORMAT)
+        return weir_err_set(err, s, 0, "%s: its journal cannot be read, so its rows are not known",
+                            o->path);
+    if (s == WEIR_OK && (s = right_table(scan, o, &j, &right, &why)) != WEIR_OK)
+        archive_journal_done(&j);
+    if (s != WEIR_OK) {
+        if (err)
+            *err = why;
+        return s;
+    }
+    if (!right) {
+        archive_journal_done(&j);
+        return WEIR_OK;
+    }
     weir_status first = WEIR_OK;
     if (j.groups.n)
         first = add_groups(b, &j, o, err);
@@ -192,6 +223,18 @@ static weir_status add_open(struct bundle *b, struct opened *o, weir_err *err)
     if (s != WEIR_OK && err)
         *err = why;
     return s;
+}
+
+/* A .part of ours without a journal. Empty: it was just made. */
+static weir_status look_at_orphan(const struct opened *o, weir_err *err)
+{
+    struct stat st;
+    if (fstat(o->fd, &st) != 0)
+        return archive_errno(err, errno, "read", o->path);
+    return st.st_size == 0
+               ? WEIR_OK
+               : weir_err_set(err, WEIR_EFORMAT, 0,
+                              "%s: its journal is missing, so its rows are not known", o->path);
 }
 
 static weir_status add_closed(struct bundle *b, struct opened *o, struct archive_names *replaced,
@@ -225,24 +268,27 @@ static void partition_done(struct partition *p)
     *p = (struct partition){0};
 }
 
-/* Whether a file lies in the range of names. A compacted file stands for its whole hour. */
+/* Whether a file lies in the range of names. A compacted file stands for its whole hour, and so does one of the ledger. */
 static bool in_range(const struct archive_scan *s, const char *name,
                      const struct archive_name *parsed)
 {
     char end[ARCHIVE_TIME_TEXT];
     const char *last = name;
-    if (parsed->ours && parsed->compacted) {
+    bool hour = parsed->ours && (parsed->compacted || s->table == FLOW_TABLE_LEDGER);
+    if (hour) {
         archive_time_text(end, parsed->time_ns + ARCHIVE_HOUR - ARCHIVE_SECOND);
         last = end;
     }
-    if (s->from && strncmp(last, s->from, parsed->compacted ? strlen(last) : strlen(s->from)) < 0)
+    if (s->from && strncmp(last, s->from, hour ? strlen(last) : strlen(s->from)) < 0)
         return false;
     return !s->to || strncmp(name, s->to, strlen(s->to)) <= 0;
 }
 
+/* *orphan: a .part without a journal, which nobody but us can have left. */
 static bool wanted(const struct archive_scan *s, const struct archive_names *names, size_t i,
-                   struct archive_name *parsed)
+                   struct archive_name *parsed, bool *orphan)
 {
+    *orphan = false;
     const char *name = names->items[i], *suffix = archive_table_suffix(s->table);
     archive_name_parse(name, parsed);
     if (!in_range(s, name, parsed))
@@ -260,13 +306,14 @@ static bool wanted(const struct archive_scan *s, const struct archive_names *nam
     if (archive_names_have(names, other, strlen(other)))
         return false; /* it was renamed while names were read, so they will be read again */
     memcpy(other + n, ".journal", 9);
-    return archive_names_have(names, other, strlen(other));
+    *orphan = !archive_names_have(names, other, strlen(other));
+    return !*orphan || parsed->ours;
 }
 
 /* WEIR_ENOTFOUND: it is gone. */
 static weir_status open_one(struct opened *o, weir_err *err)
 {
-    if (o->name.kind == ARCHIVE_KIND_PART) {
+    if (o->name.kind == ARCHIVE_KIND_PART && !o->orphan) {
         size_t len = strlen(o->path) - strlen(".part");
         char *journal = malloc(len + sizeof ".journal");
         if (!journal)
@@ -305,7 +352,7 @@ static weir_status open_all(struct archive_scan *s, const char *dir,
         return archive_no_memory(err);
     for (size_t i = 0; i < names->n; i++) {
         struct opened *o = &p->files[p->n];
-        if (!wanted(s, names, i, &o->name))
+        if (!wanted(s, names, i, &o->name, &o->orphan))
             continue;
         o->fd = o->journal = -1;
         o->path = archive_path(dir, names->items[i]);
@@ -314,6 +361,8 @@ static weir_status open_all(struct archive_scan *s, const char *dir,
         p->n++;
         weir_err why = {0};
         weir_status st = open_one(o, &why);
+        if (st == WEIR_OK && o->orphan)
+            st = look_at_orphan(o, &why);
         if (st == WEIR_ENOMEM)
             return archive_no_memory(err);
         if (st == WEIR_ENOTFOUND) {
@@ -381,9 +430,9 @@ static weir_status load(struct archive_scan *s, const char *dir, struct bundle *
     for (size_t i = 0; i < p.n && st == WEIR_OK; i++) {
         struct opened *o = &p.files[i];
         weir_err why = {0};
-        if (o->fd < 0)
+        if (o->fd < 0 || o->orphan)
             continue; /* noted already */
-        weir_status one = o->name.kind == ARCHIVE_KIND_PART ? add_open(b, o, &why)
+        weir_status one = o->name.kind == ARCHIVE_KIND_PART ? add_open(s, b, o, &why)
                                                             : add_closed(b, o, &replaced, &why);
         if (one == WEIR_ENOMEM || (one != WEIR_OK && fail(s, one, &why) != WEIR_OK))
             st = archive_no_memory(err);
@@ -404,8 +453,8 @@ static weir_status load_single(struct archive_scan *s, struct bundle *b, weir_er
         o.name.kind = ARCHIVE_KIND_CLOSED;
     weir_status st = open_one(&o, err);
     if (st == WEIR_OK)
-        st =
-            o.name.kind == ARCHIVE_KIND_PART ? add_open(b, &o, err) : add_closed(b, &o, &none, err);
+        st = o.name.kind == ARCHIVE_KIND_PART ? add_open(s, b, &o, err)
+                                              : add_closed(b, &o, &none, err);
     if (o.fd >= 0)
         (void)close(o.fd);
     if (o.journal >= 0)
@@ -430,13 +479,14 @@ static weir_status look_for_files(const struct archive_scan *s, const char *path
     for (size_t i = 0; i < s->dirs.n; i++) {
         struct archive_names names;
         struct archive_name parsed;
+        bool orphan;
         weir_status st = archive_list_files(s->dirs.items[i], false, &names, err);
         if (st == WEIR_ENOTFOUND)
             continue;
         WEIR_TRY(st);
         bool found = false;
         for (size_t k = 0; k < names.n && !found; k++)
-            found = wanted(s, &names, k, &parsed);
+            found = wanted(s, &names, k, &parsed, &orphan);
         archive_names_done(&names);
         if (found)
             return WEIR_OK;
@@ -454,8 +504,10 @@ static weir_status find(struct archive_scan *s, const char *path, weir_err *err)
         s->single = true;
         return archive_names_add(&s->dirs, path, strlen(path)) ? WEIR_OK : archive_no_memory(err);
     }
-    bool ours =
-        exists(path, "flows", true) || exists(path, "options", true) || exists(path, "lock", false);
+    bool ours = exists(path, "lock", false);
+    for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES && !ours; t++)
+        ours = exists(path, archive_table_name((enum flow_table)t), true);
+    s->plain = !ours;
     if (!ours) {
         WEIR_TRY(archive_list_dirs(path, &s->dirs, err));
         return look_for_files(s, path, err);
@@ -499,12 +551,13 @@ void archive_scan_progress(const archive_scan *s, size_t *done, size_t *all)
     *all = s->dirs.n;
 }
 
-/* An hour that may be left out. */
+/* An hour that may be left out. The ledger's partition is that of when a row was stored, which is up to LATE after its minute
+ * began. */
 static bool outside(const struct archive_scan *s, const char *dir)
 {
-    int64_t hour;
+    int64_t hour, late = s->table == FLOW_TABLE_LEDGER ? LATE : 0;
     return !s->single && archive_partition_time(dir, &hour) &&
-           (hour > s->to_ns || hour + ARCHIVE_HOUR <= s->from_ns);
+           (hour - late > s->to_ns || hour + ARCHIVE_HOUR <= s->from_ns);
 }
 
 weir_status archive_scan_next(archive_scan *s, struct archive_part **parts, size_t *n,

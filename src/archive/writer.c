@@ -17,6 +17,8 @@ enum {
 
 struct archive_writer {
     struct archive_files files;
+    archive_writer *next; /* of those beside it; under the root's mutex */
+    bool first;           /* it took the lock */
     archive_open *open[MAX_OPEN];
     size_t n_open;
     uint64_t stores;
@@ -24,15 +26,110 @@ struct archive_writer {
     int64_t tried_ns;
 };
 
-static void writer_free(archive_writer *w)
+/* --- what writers share ---------------------------------------------------------------------------- */
+
+static void root_free(struct archive_root *root)
 {
+    if (!root)
+        return;
+    if (root->lock >= 0)
+        (void)close(root->lock);
+    (void)pthread_mutex_destroy(&root->mutex);
+    free(root->dir);
+    free(root);
+}
+
+static weir_status root_new(const char *dir, struct archive_root **out, weir_err *err)
+{
+    struct archive_root *root = calloc(1, sizeof *root);
+    if (!root)
+        return archive_no_memory(err);
+    root->lock = -1;
+    (void)pthread_mutex_init(&root->mutex, NULL);
+    root->dir = strdup(dir);
+    if (!root->dir) {
+        root_free(root);
+        return archive_no_memory(err);
+    }
+    *out = root;
+    return WEIR_OK;
+}
+
+static weir_status join(struct archive_root *root, archive_writer *w, weir_err *err)
+{
+    weir_status s = WEIR_OK;
+    unsigned worker = w->files.options.worker;
+    (void)pthread_mutex_lock(&root->mutex);
+    for (const archive_writer *o = root->writers; o && s == WEIR_OK; o = o->next) {
+        if (o->files.options.worker == worker)
+            s = weir_err_set(err, WEIR_EINVAL, 0, "%s has a writer %u already", root->dir, worker);
+    }
+    if (s == WEIR_OK) {
+        w->next = root->writers;
+        root->writers = w;
+    }
+    (void)pthread_mutex_unlock(&root->mutex);
+    return s;
+}
+
+/* Returns how many stay. */
+static size_t leave(struct archive_root *root, const archive_writer *w)
+{
+    size_t n = 0;
+    (void)pthread_mutex_lock(&root->mutex);
+    for (archive_writer **at = &root->writers; *at;) {
+        if (*at == w) {
+            *at = w->next;
+        } else {
+            n++;
+            at = &(*at)->next;
+        }
+    }
+    (void)pthread_mutex_unlock(&root->mutex);
+    return n;
+}
+
+/* --- opening --------------------------------------------------------------------------------------- */
+
+/* Returns how many writers of the archive stay. */
+static size_t writer_free(archive_writer *w)
+{
+    size_t others = w->files.root ? leave(w->files.root, w) : 0;
     for (size_t i = 0; i < w->n_open; i++)
         archive_open_free(w->open[i]);
-    if (w->files.lock >= 0)
-        (void)close(w->files.lock);
     archive_names_done(&w->left);
-    free(w->files.dir);
+    if (others == 0)
+        root_free(w->files.root);
     free(w);
+    return others;
+}
+
+/* The lock is taken; what a crash left is finished. */
+static weir_status begin(archive_writer *w, const char *dir, weir_err *err)
+{
+    struct archive_root **root = &w->files.root;
+    WEIR_TRY(root_new(dir, root, err));
+    w->files.dir = w->files.options.dir = (*root)->dir;
+    w->first = true;
+    WEIR_TRY(join(*root, w, err));
+    WEIR_TRY(archive_make_dirs(dir, w->files.options.sync != ARCHIVE_SYNC_NEVER, err));
+    WEIR_TRY(archive_lock(dir, "lock", &(*root)->lock, err));
+    WEIR_TRY(archive_recover(&w->files, true, &w->left, err));
+    uint32_t number = archive_lock_number((*root)->lock);
+    (*root)->number = number > (*root)->number ? number : (*root)->number;
+    return WEIR_OK;
+}
+
+static weir_status begin_beside(archive_writer *w, archive_writer *other, const char *dir,
+                                weir_err *err)
+{
+    struct archive_root *root = other->files.root;
+    if (dir && strcmp(dir, root->dir) != 0)
+        return weir_err_set(err, WEIR_EINVAL, 0, "%s cannot be written beside %s", dir, root->dir);
+    WEIR_TRY(join(root, w, err));
+    w->files.root = root;
+    w->files.dir = w->files.options.dir = root->dir;
+    return WEIR_OK;
 }
 
 weir_status archive_writer_open(const struct archive_options *o, archive_writer **out,
@@ -48,7 +145,6 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
     archive_writer *w = calloc(1, sizeof *w);
     if (!w)
         return archive_no_memory(err);
-    w->files.lock = -1;
     w->files.options = *o;
     struct archive_options *set = &w->files.options;
     set->rotate_ns = rotate;
@@ -60,30 +156,24 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
     if (set->direct_rows > set->group_rows)
         set->direct_rows = set->group_rows;
     set->zstd_level = o->zstd_level ? o->zstd_level : 1;
-    w->files.dir = strdup(o->dir);
-    weir_status s = w->files.dir ? archive_make_dirs(o->dir, o->sync != ARCHIVE_SYNC_NEVER, err)
-                                 : archive_no_memory(err);
-    set->dir = w->files.dir;
-    if (s == WEIR_OK)
-        s = archive_lock(w->files.dir, "lock", &w->files.lock, err);
-    if (s == WEIR_OK)
-        s = archive_recover(&w->files, true, &w->left, err);
-    if (s == WEIR_OK) {
-        uint32_t number = archive_lock_number(w->files.lock);
-        w->files.number = number > w->files.number ? number : w->files.number;
-    }
+    weir_status s = o->beside ? begin_beside(w, o->beside, o->dir, err) : begin(w, o->dir, err);
     if (s != WEIR_OK) {
-        writer_free(w);
+        (void)writer_free(w);
         return s;
     }
     *out = w;
     return WEIR_OK;
 }
 
+static int64_t slot_of(int64_t ns, int64_t length)
+{
+    int64_t into = ns % length;
+    return ns - (into < 0 ? into + length : into);
+}
+
 int64_t archive_slot(const archive_writer *w, int64_t received_ns)
 {
-    int64_t length = w->files.options.rotate_ns, into = received_ns % length;
-    return received_ns - (into < 0 ? into + length : into);
+    return slot_of(received_ns, w->files.options.rotate_ns);
 }
 
 static weir_status close_file(archive_writer *w, size_t i, weir_err *err)
@@ -157,7 +247,8 @@ weir_status archive_writer_store(archive_writer *w, const flow_batch *b, int64_t
     if (flow_batch_rows(b) == 0)
         return WEIR_OK;
     archive_open *f = NULL;
-    WEIR_TRY(file_for(w, b, archive_slot(w, received_ns), &f, err));
+    int64_t length = archive_slot_length(&w->files, flow_batch_table(b));
+    WEIR_TRY(file_for(w, b, slot_of(received_ns, length), &f, err));
     f->used = ++w->stores;
     return archive_open_store(f, b, err);
 }
@@ -217,7 +308,12 @@ weir_status archive_writer_close(archive_writer *w, weir_err *err)
                 *err = why;
         }
     }
-    writer_free(w);
+    bool was_first = w->first;
+    size_t others = writer_free(w);
+    if (was_first && others && first == WEIR_OK)
+        first =
+            weir_err_set(err, WEIR_EINVAL, 0,
+                         "the writer that took the lock was closed before %zu beside it", others);
     return first;
 }
 
@@ -228,21 +324,17 @@ weir_status archive_repair(const char *dir, bool move_damaged,
         .options = {
             .dir = dir, .sync = ARCHIVE_SYNC_CLOSE, .zstd_level = 1, .log = log, .user = user}};
     struct archive_names left = {0};
-    int lock = -1;
     if (access(dir, F_OK) != 0)
         return weir_err_set(err, WEIR_ENOTFOUND, 0, "there is no archive %s", dir);
-    files.dir = strdup(dir);
-    if (!files.dir)
-        return archive_no_memory(err);
-    weir_status s = archive_lock(dir, "lock", &lock, err);
+    WEIR_TRY(root_new(dir, &files.root, err));
+    files.dir = files.root->dir;
+    weir_status s = archive_lock(dir, "lock", &files.root->lock, err);
     if (s == WEIR_OK)
         s = archive_recover(&files, move_damaged, &left, err);
     if (s == WEIR_OK && left.n)
         s = weir_err_set(err, WEIR_EIO, 0, "%llu files could not be finished",
                          (unsigned long long)left.n);
-    if (lock >= 0)
-        (void)close(lock);
     archive_names_done(&left);
-    free(files.dir);
+    root_free(files.root);
     return s;
 }

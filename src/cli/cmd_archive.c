@@ -66,7 +66,12 @@ static const char *time_text(char out[BASE_TIME_TEXT + 1], int64_t us, unsigned 
 
 static const char *table_text(enum flow_table table)
 {
-    return table == FLOW_TABLE_FLOWS ? "flows" : "options";
+    static const char *const names[FLOW_N_TABLES] = {
+        [FLOW_TABLE_FLOWS] = "flows",
+        [FLOW_TABLE_OPTIONS] = "options",
+        [FLOW_TABLE_LEDGER] = "ledger",
+    };
+    return names[table];
 }
 
 static int print(const base_buf *line)
@@ -91,7 +96,7 @@ struct tally {
 struct listing {
     bool json, by_day;
     bool begun, headed;
-    struct tally now, all[2]; /* all: by table */
+    struct tally now, all[FLOW_N_TABLES];
     uint64_t n_bad;
     base_buf line;
     int status;
@@ -196,7 +201,7 @@ static bool list_file(void *user, const struct archive_file_info *info)
         l->begun = true;
     }
     add(&l->now, info);
-    add(&l->all[info->table == FLOW_TABLE_OPTIONS], info);
+    add(&l->all[info->table], info);
     return l->status == 0;
 }
 
@@ -211,12 +216,11 @@ static int run_list(const struct archive_args *args, const char *dir, bool by_da
 {
     weir_err err = {0};
     struct listing l = {.json = args->json, .by_day = by_day};
-    for (int t = 0; t < 2; t++)
-        l.all[t] = (struct tally){.table = t ? FLOW_TABLE_OPTIONS : FLOW_TABLE_FLOWS,
-                                  .from_ns = INT64_MIN};
+    for (int t = 0; t < FLOW_N_TABLES; t++)
+        l.all[t] = (struct tally){.table = (enum flow_table)t, .from_ns = INT64_MIN};
     weir_status s = archive_list(dir, list_file, list_bad, &l, &err);
     flush(&l);
-    for (int t = 0; t < 2 && by_day && !l.json && s == WEIR_OK; t++) {
+    for (int t = 0; t < FLOW_N_TABLES && by_day && !l.json && s == WEIR_OK; t++) {
         if (l.all[t].files)
             print_tally(&l, &l.all[t], "total");
     }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -11,7 +12,7 @@
 #include "collect/socket.h"
 
 struct collect_args {
-    const char *host, *archive, *file, *state, *stats_format, *scope, *sync;
+    const char *host, *archive, *file, *state, *stats_format, *scope, *sync, *workers;
     uint64_t port;
     struct opt_strs listen, read, allow, exporter_scope, sampling, quirk, elements;
     bool debug, no_state, no_compact;
@@ -32,6 +33,7 @@ static const struct collect_args collect_defaults = {
     .stats_format = "text",
     .scope = "address",
     .sync = "close",
+    .workers = "auto",
     .rotate = 300 * SECOND,
     .stats_interval = 60 * SECOND,
     .compress = 2,
@@ -70,6 +72,7 @@ static const struct opt collect_opts[] = {
     {"compress", 0, OPT_U64, AT(compress), "LEVEL", "gzip level 0 to 9 (default 2)"},
     {"state", 0, OPT_STR, AT(state), "FILE", "keep templates and sampling here over a restart (default weir.state in the archive, <output>.state beside a file; none with --read, - or a device)"},
     {"no-state", 0, OPT_FLAG, AT(no_state), NULL, "keep nothing over a restart"},
+    {"workers", 0, OPT_STR, AT(workers), "N", "lines of work beside each other, each with its own thread to receive, decode and write: a number up to 256, or auto for two to three cores (default auto; lines of --file have one, and so has --read)"},
     {"receive-buffer", 0, OPT_SIZE, AT(receive_buffer), "SIZE", "ask the kernel for this much room per socket (default 16M)"},
     {"queue", 0, OPT_SIZE, AT(queue), "SIZE", "packets held while decoding is busy (default 64M)"},
     {"output-queue", 0, OPT_SIZE, AT(output_queue), "SIZE", "what is held while the output is slow or full (default 64M, for an archive that is not read from captures 512M)"},
@@ -272,6 +275,29 @@ static int add_elements(struct made *m, const struct collect_args *a)
     return 0;
 }
 
+/* Two threads of a worker at full load take about one and a half cores. */
+static unsigned workers_of(long cores)
+{
+    long n = cores * 2 / 3;
+    return n < 1 ? 1 : n > 16 ? 16 : (unsigned)n;
+}
+
+static int add_workers(struct made *m, const struct collect_args *a)
+{
+    char *end;
+    if (strcmp(a->workers, "auto") == 0) {
+        m->config.workers = a->file || a->read.n ? 1 : workers_of(sysconf(_SC_NPROCESSORS_ONLN));
+        return 0;
+    }
+    unsigned long n = strtoul(a->workers, &end, 10);
+    if (*end || end == a->workers || n < 1 || n > 256)
+        return opt_usage(&cmd_collect, "--workers %s: a number from 1 to 256, or auto", a->workers);
+    if (a->file && n > 1)
+        return opt_usage(&cmd_collect, "--workers: lines (--file) are written by one");
+    m->config.workers = (unsigned)n;
+    return 0;
+}
+
 /* Whole seconds of an option, at least 1 unless it is 0. */
 static uint32_t whole_seconds(uint64_t ns)
 {
@@ -295,7 +321,7 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
     if (!a->waiting_time)
         return opt_usage(&cmd_collect, "--waiting-time: 1s or more");
     if ((r = add_addresses(m, a)) || (r = add_exporters(m, a)) || (r = add_archive(m, a)) ||
-        (r = add_files(m, a)) || (r = add_elements(m, a)))
+        (r = add_files(m, a)) || (r = add_elements(m, a)) || (r = add_workers(m, a)))
         return r;
     struct collector_config *c = &m->config;
     c->read = a->read.items;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cli/query_paths.h"
 #include "parquet/reader.h"
+#include "query/complete.h"
 #include "query/format.h"
 #include "query/lookup.h"
 
@@ -832,8 +833,17 @@ static int run_totals(struct run *r, struct plan *p)
     struct query_summary sum = {0};
     weir_err err = {0};
     weir_status s = query_run(&p->q, false, &sink, &sum, &err);
-    if (s == WEIR_OK && !slots)
+    if (s == WEIR_OK && !slots) {
         totals_text(&t);
+        struct query_completeness *complete = r->args->quiet ? NULL : malloc(sizeof *complete);
+        if (complete) {
+            query_complete_read(&p->q, now_ns(CLOCK_REALTIME) / 1000, complete);
+            base_buf_str(&t.out, "Completeness: ");
+            query_complete_text(complete, r->args->utc, &t.out);
+            base_buf_char(&t.out, '\n');
+        }
+        free(complete);
+    }
     if (s == WEIR_OK && t.out.failed)
         s = weir_err_set(&err, WEIR_ENOMEM, 0, "out of memory");
     if (s == WEIR_OK && t.out.len)
@@ -910,21 +920,32 @@ static bool names_extras(const struct plan *p)
     return any;
 }
 
-/* Behind data that must stay alone on standard output. */
-static void say_summary(struct run *r, const struct plan *p, const query_format *f,
+/* What becomes of the summary: at the end of output for people; on standard error, behind data that must stay alone on standard
+ * output. */
+struct summary {
+    bool within, text, json;
+};
+
+static struct summary summary_of(const struct query_args *a, const query_format *f)
+{
+    bool within = query_format_for_people(f) && !a->quiet;
+    struct summary s = {.within = within,
+                        .text = strcmp(a->summary, "text") == 0,
+                        .json = strcmp(a->summary, "json") == 0};
+    if (strcmp(a->summary, "auto") == 0)
+        s.text = !a->quiet && (!query_format_for_people(f) || a->write) && isatty(STDERR_FILENO);
+    else if (s.text && within && !a->write)
+        s.text = false; /* it is there already */
+    return s;
+}
+
+static void say_summary(struct run *r, const struct plan *p, struct summary how,
                         const struct query_summary *sum)
 {
-    const char *how = r->args->summary;
-    bool text = strcmp(how, "text") == 0, json = strcmp(how, "json") == 0;
-    if (strcmp(how, "auto") == 0)
-        text = !r->args->quiet && (!query_format_for_people(f) || r->args->write) &&
-               isatty(STDERR_FILENO);
-    else if (text && query_format_for_people(f) && !r->args->quiet && !r->args->write)
-        text = false; /* it is there already */
     base_buf b = {0};
-    if (json)
+    if (how.json)
         query_summary_json(&p->q, sum, &b);
-    else if (text)
+    else if (how.text)
         query_summary_text(&p->q, sum, r->args->plain, r->args->utc, &b);
     if (b.len && !b.failed)
         log_text(b.data, b.len);
@@ -991,11 +1012,19 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
         bool totals = query_format_wants_totals(f) || strcmp(a->summary, "auto") != 0 ||
                       isatty(STDERR_FILENO);
         weir_status s = query_run(&p->q, totals, query_format_sink(f), &sum, &err);
+        struct summary how = summary_of(a, f);
+        struct query_completeness *complete =
+            s == WEIR_OK && (how.within || how.text || how.json) ? malloc(sizeof *complete) : NULL;
+        if (complete)
+            query_complete_read(&p->q, now_ns(CLOCK_REALTIME) / 1000, complete);
+        sum.complete = complete;
         if (s == WEIR_OK)
             s = query_format_summary(f, &p->q, &sum, &err);
         status = finished(r, s, &err, &sum);
         if (s == WEIR_OK && !atomic_load(&interrupted))
-            say_summary(r, p, f, &sum);
+            say_summary(r, p, how, &sum);
+        sum.complete = NULL;
+        free(complete);
         status = target_close(r, &target, status);
     }
     query_format_free(f);

@@ -125,6 +125,13 @@ static const struct unit size_units[] = {
     {"t", 1ULL << 40}, {"T", 1ULL << 40},
     {NULL, 0},
 };
+static const struct unit count_units[] = {
+    {"", 1},
+    {"k", 1000},
+    {"M", 1000000},
+    {"G", 1000000000},
+    {NULL, 0},
+};
 static const struct unit span_units[] = {
     {"", 1000000000ULL},
     {"ms", 1000000ULL},
@@ -232,6 +239,18 @@ static int set(struct parse *p, const struct opt *o, const char *as, const char 
                              (unsigned long long)UINT64_MAX);
         break;
     }
+    case OPT_COUNT:
+        switch (quantity_read(value, count_units, &v)) {
+        case NUMBER_OK:
+            break;
+        case NUMBER_BAD:
+            return opt_usage(p->cmd, "%s: '%s' is not a number (such as 4096, 64k, 8M or 2G)", as,
+                             value);
+        case NUMBER_BIG:
+            return opt_usage(p->cmd, "%s: '%s' is above %llu", as, value,
+                             (unsigned long long)UINT64_MAX);
+        }
+        break;
     case OPT_SIZE:
         switch (quantity_read(value, size_units, &v)) {
         case NUMBER_OK:

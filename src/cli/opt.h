@@ -11,6 +11,7 @@ enum opt_type {
     OPT_STR,   /* const char * (from argv) */
     OPT_STRS,  /* struct opt_strs: may be given again */
     OPT_U64,   /* uint64_t, decimal */
+    OPT_COUNT, /* uint64_t: 4096, 64k, 8M, 2G (powers of 1000) */
     OPT_SIZE,  /* uint64_t octets: 4096, 64k, 8M, 2G (powers of 1024) */
     OPT_SPAN,  /* uint64_t nanoseconds: 500ms, 5s, 5m, 1h, 1d; a bare number is seconds */
     OPT_PORT,  /* uint64_t 0..65535 */

@@ -1,9 +1,10 @@
 /* collector -- the daemon: sockets or captures in, an archive or lines out, every packet accounted for.
  *
- *   main thread      signals; receives batches, refuses strangers       -> pktq ->
- *   decoding thread  owns the decoder and the open chunk; tick, stats   -> writer's queue ->
- *   writing thread   encodes, writes, waits out a full disk; writes the state file
- *   keeping thread   merges and expires the archive's files, when there is nothing better to do
+ *   main thread       signals; captures
+ *   for each worker   receiving   takes datagrams, refuses strangers       -> pktq ->
+ *                     decoding    owns decoder, open chunk and account     -> writer's queue ->
+ *                     writing     encodes, writes, waits out a full disk; state and checkpoint
+ *   keeping thread    merges and expires the archive's files, when there is nothing better to do
  *
  * The queues are bounded. When the output is slow the packets wait as they came, which is compact; only when that
  * queue is three quarters full are finished chunks given up and counted, so that templates are always learnt. */
@@ -40,7 +41,8 @@ struct collector_config {
     uint64_t stats_interval_ns; /* 0: never */
     uint64_t flush_ns;
     uint64_t receive_buffer;
-    uint64_t queue_octets;        /* datagrams between receiving and decoding */
+    unsigned workers;             /* 1 for lines */
+    uint64_t queue_octets;        /* datagrams between receiving and decoding, of all workers */
     uint64_t output_queue_octets; /* text between decoding and writing */
     uint64_t max_held_octets;     /* unfinished lines of packets that wait */
     struct allow allow;

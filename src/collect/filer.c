@@ -4,18 +4,24 @@
 
 struct filer {
     writer *out;
+    ledger_account *account;
+    bool (*submit)(void *user);
+    void *user;
     flow_normaliser *normaliser;
     int64_t slot;                /* of the open chunk's packets; INT64_MIN: none yet */
     unsigned depth;              /* begun packets that have not ended */
     unsigned long records, lost; /* of the packet being decoded */
 };
 
-filer *filer_new(writer *w)
+filer *filer_new(writer *w, ledger_account *a, bool (*submit)(void *user), void *user)
 {
     filer *f = calloc(1, sizeof *f);
     if (!f)
         return NULL;
     f->out = w;
+    f->account = a;
+    f->submit = submit;
+    f->user = user;
     f->slot = INT64_MIN;
     f->normaliser = flow_normaliser_new();
     if (f->normaliser)
@@ -36,22 +42,25 @@ const struct flow_counters *filer_counters(const filer *f)
     return flow_normaliser_counters(f->normaliser);
 }
 
-/* A file holds the packets of its slot. Late data go with those that are arriving, and so do packets of a capture that are
- * out of order by less than a slot. When the queue is full the chunk stays open: its rows are then filed a little late. */
 static void begin(void *user, const weir_packet *p)
 {
     filer *f = user;
+    (void)p;
     if (f->depth++)
         return; /* a packet whose waiting data are given up meanwhile: it brings no record */
     f->records = f->lost = 0;
-    if (p->late)
-        return;
-    int64_t slot = writer_slot(f->out, p->received_ns);
+}
+
+/* A file holds the packets of its slot. Late data go with those that are arriving, and so do packets of a capture that are
+ * out of order by less than a slot. When the queue is full the chunk stays open: its rows are then filed a little late. */
+void filer_time(filer *f, int64_t received_ns)
+{
+    int64_t slot = writer_slot(f->out, received_ns);
     if (slot == f->slot)
         return;
     if (slot < f->slot && writer_slot(f->out, f->slot - 1) == slot)
         return;
-    if (writer_submit(f->out, false))
+    if (f->submit(f->user))
         f->slot = slot;
 }
 
@@ -97,8 +106,13 @@ static void end(void *user, const weir_packet *p, weir_outcome outcome, const we
     (void)err;
     if (!f->depth || --f->depth)
         return; /* a rejected packet, which did not begin; or one within another */
-    if (f->records || f->lost)
-        writer_packet(f->out, p->late ? 0 : p->received_ns, f->records, f->lost);
+    if (!f->records && !f->lost)
+        return;
+    writer_packet(f->out, p->late ? 0 : p->received_ns, f->records, f->lost);
+    if (f->lost) {
+        struct ledger_stream s = {.exporter = p->from, .domain = p->domain, .version = p->version};
+        ledger_account_lost(f->account, &s, p->received_ns, f->lost, 0);
+    }
 }
 
 const weir_handlers filer_handlers = {

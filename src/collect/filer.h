@@ -5,11 +5,17 @@
 
 #include "collect/writer.h"
 #include "flow/normalise.h"
+#include "ledger/account.h"
 
 typedef struct filer filer;
 
-filer *filer_new(writer *w); /* NULL: out of memory */
-void filer_free(filer *f);   /* takes NULL */
+/* submit: called to have the open chunk handed over, says whether it was. a: hears of records that there was no memory for.
+ * NULL: out of memory. */
+filer *filer_new(writer *w, ledger_account *a, bool (*submit)(void *user), void *user);
+void filer_free(filer *f); /* takes NULL */
+
+/* A packet that arrived then is going to be decoded: the chunk is handed over when it belongs into another file. */
+void filer_time(filer *f, int64_t received_ns);
 
 /* For weir_decode, with the filer as user. */
 extern const weir_handlers filer_handlers;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "collect/bell.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,12 +103,10 @@ keeper *keeper_start(const struct keeper_options *o, weir_err *err)
         return NULL;
     }
     k->opt = *o;
-    bell_init(&k->wake);
     int failed = pthread_create(&k->thread, NULL, run, k);
     if (!failed)
         return k;
     (void)weir_err_set(err, WEIR_ENOMEM, 0, "cannot start a thread: %s", strerror(failed));
-    bell_done(&k->wake);
     free(k);
     return NULL;
 }
@@ -119,6 +118,5 @@ void keeper_stop(keeper *k)
     atomic_store(&k->stopping, true);
     bell_ring(&k->wake);
     (void)pthread_join(k->thread, NULL);
-    bell_done(&k->wake);
     free(k);
 }

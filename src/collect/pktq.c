@@ -1,39 +1,57 @@
 #include "collect/pktq.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* Octets [tail, head) wait; when head < tail they are [tail, wrap) and then [0, head). head == tail: empty, so
- * the writer never fills the last octet before tail. */
+enum { UNIT = 8, LEAST = 256 * 1024 };
+
+/* Where what waits begins and ends, in units of 8 octets. [tail, head) waits; when head < tail it is [tail, wrap) and then
+ * [0, head). head == tail: empty, so the writer never fills the last unit before tail. Both change at once, so that the
+ * writer can begin anew at 0 when the reader has taken all. */
+struct ends {
+    uint32_t head, tail;
+};
+
 struct pktq {
     uint8_t *mem;
-    size_t cap;
-    pthread_mutex_t lock; /* of the next four */
-    size_t head, tail, wrap;
-    bool closed;
+    uint32_t cap;
+    _Atomic uint64_t ends; /* struct ends: head above tail */
+    _Atomic uint32_t wrap; /* written before the head that goes round */
+    atomic_bool closed;
     /* the writer's own: */
-    size_t put_head, put_tail, put_wrap; /* put_tail: tail as last seen */
-    bool put_some;                       /* since the last commit */
+    _Alignas(64) uint32_t put_head, put_tail, put_wrap; /* put_tail: tail as last seen */
+    bool put_some;                                      /* since the last commit */
     /* the reader's own: */
-    size_t take_at, take_head, take_wrap;
+    _Alignas(64) uint32_t take_at, take_head, take_wrap;
     bool took_some; /* since the last release */
 };
 
+static uint64_t pack(struct ends e)
+{
+    return (uint64_t)e.head << 32 | e.tail;
+}
+
+static struct ends ends_of(uint64_t v)
+{
+    return (struct ends){.head = (uint32_t)(v >> 32), .tail = (uint32_t)v};
+}
+
 pktq *pktq_new(size_t octets)
 {
-    pktq *q = calloc(1, sizeof *q);
+    pktq *q = aligned_alloc(64, sizeof *q);
     if (!q)
         return NULL;
-    q->cap = octets < 256 * 1024 ? 256 * 1024 : octets & ~(size_t)7;
-    q->mem = mmap(NULL, q->cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                  -1, 0);
+    *q = (struct pktq){0};
+    size_t units = (octets < LEAST ? LEAST : octets) / UNIT;
+    q->cap = units > UINT32_MAX ? UINT32_MAX : (uint32_t)units;
+    q->mem = mmap(NULL, (size_t)q->cap * UNIT, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (q->mem == MAP_FAILED) {
         free(q);
         return NULL;
     }
-    (void)pthread_mutex_init(&q->lock, NULL);
     return q;
 }
 
@@ -41,22 +59,23 @@ void pktq_free(pktq *q)
 {
     if (!q)
         return;
-    (void)munmap(q->mem, q->cap);
-    (void)pthread_mutex_destroy(&q->lock);
+    (void)munmap(q->mem, (size_t)q->cap * UNIT);
     free(q);
 }
 
+/* What the reader has given back; from the beginning again when that is all. */
 static void see_tail(pktq *q)
 {
-    (void)pthread_mutex_lock(&q->lock);
-    if (q->head == q->tail && q->put_head == q->head) /* empty and nothing put: start again */
-        q->head = q->tail = q->put_head = 0;
-    q->put_tail = q->tail;
-    (void)pthread_mutex_unlock(&q->lock);
+    uint64_t seen = atomic_load_explicit(&q->ends, memory_order_acquire);
+    struct ends e = ends_of(seen);
+    if (e.head == e.tail && e.head && q->put_head == e.head &&
+        atomic_compare_exchange_strong(&q->ends, &seen, 0))
+        e.tail = q->put_head = 0;
+    q->put_tail = e.tail;
 }
 
-/* Where n octets fit, from what the writer knows of tail; SIZE_MAX: nowhere. */
-static size_t room(pktq *q, size_t n)
+/* Where n units fit, from what the writer knows of tail; UINT32_MAX: nowhere. */
+static uint32_t room(pktq *q, uint32_t n)
 {
     if (q->put_head >= q->put_tail) {
         if (q->cap - q->put_head > n)
@@ -65,24 +84,41 @@ static size_t room(pktq *q, size_t n)
             q->put_wrap = q->put_head;
             return 0;
         }
-        return SIZE_MAX;
+        return UINT32_MAX;
     }
-    return q->put_tail - q->put_head > n ? q->put_head : SIZE_MAX;
+    return q->put_tail - q->put_head > n ? q->put_head : UINT32_MAX;
+}
+
+static uint32_t units_of(size_t len)
+{
+    return (uint32_t)((sizeof(struct pktq_item) + len + UNIT - 1) / UNIT);
+}
+
+/* The same, after a look at what the reader has given back. */
+static uint32_t find_room(pktq *q, uint32_t n)
+{
+    if (!q->put_some)
+        see_tail(q);
+    uint32_t at = room(q, n);
+    if (at == UINT32_MAX) {
+        see_tail(q);
+        at = room(q, n);
+    }
+    return at;
+}
+
+bool pktq_fits(pktq *q, size_t len)
+{
+    return find_room(q, units_of(len)) != UINT32_MAX;
 }
 
 bool pktq_put(pktq *q, const weir_endpoint *from, int64_t received_ns, const void *data, size_t len)
 {
-    size_t n = (sizeof(struct pktq_item) + len + 7) & ~(size_t)7;
-    if (!q->put_some)
-        see_tail(q);
-    size_t at = room(q, n);
-    if (at == SIZE_MAX) {
-        see_tail(q);
-        at = room(q, n);
-        if (at == SIZE_MAX)
-            return false;
-    }
-    struct pktq_item *item = (struct pktq_item *)(void *)(q->mem + at);
+    uint32_t n = units_of(len);
+    uint32_t at = find_room(q, n);
+    if (at == UINT32_MAX)
+        return false;
+    struct pktq_item *item = (struct pktq_item *)(void *)(q->mem + (size_t)at * UNIT);
     item->received_ns = received_ns;
     item->from = *from;
     item->len = (uint32_t)len;
@@ -95,37 +131,39 @@ bool pktq_put(pktq *q, const weir_endpoint *from, int64_t received_ns, const voi
 
 void pktq_commit(pktq *q)
 {
-    (void)pthread_mutex_lock(&q->lock);
-    q->head = q->put_head;
-    q->wrap = q->put_wrap;
-    (void)pthread_mutex_unlock(&q->lock);
+    if (!q->put_some)
+        return;
+    atomic_store_explicit(&q->wrap, q->put_wrap, memory_order_relaxed);
+    uint64_t seen = atomic_load_explicit(&q->ends, memory_order_relaxed), now;
+    do
+        now = pack((struct ends){.head = q->put_head, .tail = ends_of(seen).tail});
+    while (!atomic_compare_exchange_weak_explicit(&q->ends, &seen, now, memory_order_release,
+                                                  memory_order_relaxed));
     q->put_some = false;
 }
 
 void pktq_close(pktq *q)
 {
     pktq_commit(q);
-    (void)pthread_mutex_lock(&q->lock);
-    q->closed = true;
-    (void)pthread_mutex_unlock(&q->lock);
+    atomic_store(&q->closed, true);
 }
 
 const struct pktq_item *pktq_take(pktq *q)
 {
     if (q->take_at == q->take_head || !q->took_some) {
-        (void)pthread_mutex_lock(&q->lock);
+        struct ends e = ends_of(atomic_load_explicit(&q->ends, memory_order_acquire));
         if (!q->took_some) /* the writer may have started again */
-            q->take_at = q->tail;
-        q->take_head = q->head;
-        q->take_wrap = q->wrap;
-        (void)pthread_mutex_unlock(&q->lock);
+            q->take_at = e.tail;
+        q->take_head = e.head;
+        q->take_wrap = atomic_load_explicit(&q->wrap, memory_order_relaxed);
         if (q->take_at == q->take_head)
             return NULL;
     }
     if (q->take_head < q->take_at && q->take_at == q->take_wrap)
         q->take_at = 0;
-    const struct pktq_item *item = (const struct pktq_item *)(void *)(q->mem + q->take_at);
-    q->take_at += (sizeof *item + item->len + 7) & ~(size_t)7;
+    const struct pktq_item *item =
+        (const struct pktq_item *)(void *)(q->mem + (size_t)q->take_at * UNIT);
+    q->take_at += units_of(item->len);
     q->took_some = true;
     return item;
 }
@@ -134,24 +172,33 @@ void pktq_release(pktq *q)
 {
     if (!q->took_some)
         return;
-    (void)pthread_mutex_lock(&q->lock);
-    q->tail = q->take_at;
-    (void)pthread_mutex_unlock(&q->lock);
+    uint64_t seen = atomic_load_explicit(&q->ends, memory_order_relaxed), now;
+    do
+        now = pack((struct ends){.head = ends_of(seen).head, .tail = q->take_at});
+    while (!atomic_compare_exchange_weak_explicit(&q->ends, &seen, now, memory_order_release,
+                                                  memory_order_relaxed));
     q->took_some = false;
+}
+
+bool pktq_empty(pktq *q)
+{
+    struct ends e = ends_of(atomic_load_explicit(&q->ends, memory_order_acquire));
+    return e.head == e.tail;
 }
 
 bool pktq_closed(pktq *q)
 {
-    (void)pthread_mutex_lock(&q->lock);
-    bool closed = q->closed && q->head == q->tail;
-    (void)pthread_mutex_unlock(&q->lock);
-    return closed;
+    bool closed = atomic_load(&q->closed); /* before the ends: nothing comes after it */
+    return closed && pktq_empty(q);
 }
 
 unsigned pktq_filled(pktq *q)
 {
-    (void)pthread_mutex_lock(&q->lock);
-    size_t used = q->head >= q->tail ? q->head - q->tail : q->wrap - q->tail + q->head;
-    (void)pthread_mutex_unlock(&q->lock);
-    return (unsigned)(used / (q->cap / 1000));
+    struct ends e = ends_of(atomic_load_explicit(&q->ends, memory_order_acquire));
+    uint64_t wrap = atomic_load_explicit(&q->wrap, memory_order_relaxed);
+    uint64_t used = e.head >= e.tail ? e.head - e.tail
+                    : wrap > e.tail  ? wrap - e.tail + e.head
+                                     : e.head;
+    used = used > q->cap ? q->cap : used;
+    return (unsigned)(used * 1000 / q->cap);
 }

@@ -1,5 +1,5 @@
 /* pktq -- datagrams on their way from the thread that receives to the thread that decodes: a ring of octets with
- * one writer and one reader. Memory is taken as it is filled, and an empty ring starts again at its beginning, so
+ * one writer and one reader, without locks. Memory is taken as it is filled, and an empty ring starts again at its beginning, so
  * that little traffic touches little memory. */
 #ifndef COLLECT_PKTQ_H
 #define COLLECT_PKTQ_H
@@ -23,6 +23,7 @@ void pktq_free(pktq *q);
  * commit. */
 bool pktq_put(pktq *q, const weir_endpoint *from, int64_t received_ns, const void *data,
               size_t len);
+bool pktq_fits(pktq *q, size_t len); /* pktq_put would have room */
 void pktq_commit(pktq *q);
 void pktq_close(pktq *q); /* commit; no more will come */
 
@@ -30,6 +31,7 @@ void pktq_close(pktq *q); /* commit; no more will come */
  * until release gives back the room of all taken. */
 const struct pktq_item *pktq_take(pktq *q);
 void pktq_release(pktq *q);
+bool pktq_empty(pktq *q);  /* nothing waits, and all that was taken was released */
 bool pktq_closed(pktq *q); /* closed, and all was taken and released */
 
 /* Any thread: octets waiting, in thousandths of the ring. */

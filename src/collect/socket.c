@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,14 +15,21 @@
 
 #include "base/err.h"
 
-enum { DATAGRAM_MAX = 65536, CONTROL_MAX = 128, MEMINFO_VARS = 16, MEMINFO_DROPS = 8 };
+/* Buffers a multiple of 64 KiB apart would meet in the same lines of the caches. */
+enum {
+    DATAGRAM_MAX = 65536,
+    STRIDE = DATAGRAM_MAX + 4096 + 192,
+    CONTROL_MAX = 128,
+    MEMINFO_VARS = 16,
+    MEMINFO_DROPS = 8
+};
 
 struct sock_batch {
     struct mmsghdr msg[SOCK_BATCH];
     struct iovec iov[SOCK_BATCH];
     struct sockaddr_storage from[SOCK_BATCH];
     _Alignas(struct cmsghdr) uint8_t control[SOCK_BATCH][CONTROL_MAX];
-    uint8_t *data; /* SOCK_BATCH * DATAGRAM_MAX */
+    uint8_t *data; /* SOCK_BATCH * STRIDE */
 };
 
 sock_batch *sock_batch_new(void)
@@ -29,14 +37,14 @@ sock_batch *sock_batch_new(void)
     sock_batch *b = calloc(1, sizeof *b);
     if (!b)
         return NULL;
-    b->data = mmap(NULL, (size_t)SOCK_BATCH * DATAGRAM_MAX, PROT_READ | PROT_WRITE,
+    b->data = mmap(NULL, (size_t)SOCK_BATCH * STRIDE, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (b->data == MAP_FAILED) {
         free(b);
         return NULL;
     }
     for (size_t i = 0; i < SOCK_BATCH; i++) {
-        b->iov[i] = (struct iovec){b->data + i * DATAGRAM_MAX, DATAGRAM_MAX};
+        b->iov[i] = (struct iovec){b->data + i * STRIDE, DATAGRAM_MAX};
         b->msg[i].msg_hdr = (struct msghdr){.msg_name = &b->from[i],
                                             .msg_iov = &b->iov[i],
                                             .msg_iovlen = 1,
@@ -49,7 +57,7 @@ void sock_batch_free(sock_batch *b)
 {
     if (!b)
         return;
-    (void)munmap(b->data, (size_t)SOCK_BATCH * DATAGRAM_MAX);
+    (void)munmap(b->data, (size_t)SOCK_BATCH * STRIDE);
     free(b);
 }
 
@@ -168,7 +176,8 @@ static uint64_t set_receive_buffer(int fd, uint64_t asked)
     return (uint64_t)(got > 0 ? got / 2 : 0);
 }
 
-weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, weir_err *err)
+weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, bool shared,
+                      weir_err *err)
 {
     struct sockaddr_storage sa;
     socklen_t len = sockaddr_of(at, &sa);
@@ -178,6 +187,7 @@ weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, w
     int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 ||
         (at->family == 6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) != 0) ||
+        (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0) ||
         bind(fd, (struct sockaddr *)&sa, len) != 0) {
         int why = errno;
         if (fd >= 0)
@@ -189,6 +199,7 @@ weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, w
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof one);
     (void)setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
+    (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &one, sizeof one);
     s->receive_buffer = set_receive_buffer(fd, asked);
     len = sizeof sa;
     if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
@@ -207,14 +218,13 @@ void sock_close(struct sock *s)
 
 /* ---- receiving ---- */
 
-static void see_drops(struct sock *s, uint32_t now)
+void sock_see_drops(struct sock *s, uint32_t drops)
 {
-    /* Both sources tell the same counter, but the one that came with a datagram may be older. */
-    int32_t more = (int32_t)(now - s->drops_seen);
-    if (more > 0) {
-        s->kernel_drops += (uint32_t)more;
-        s->drops_seen = now;
-    }
+    int32_t more = (int32_t)(drops - s->drops_seen);
+    if (more <= 0) /* read before what is known already */
+        return;
+    s->kernel_drops += (uint32_t)more;
+    s->drops_seen = drops;
 }
 
 void sock_count_drops(struct sock *s)
@@ -223,13 +233,24 @@ void sock_count_drops(struct sock *s)
     socklen_t len = sizeof vars;
     if (getsockopt(s->fd, SOL_SOCKET, SO_MEMINFO, vars, &len) == 0 &&
         len >= (MEMINFO_DROPS + 1) * sizeof vars[0])
-        see_drops(s, vars[MEMINFO_DROPS]);
+        sock_see_drops(s, vars[MEMINFO_DROPS]);
 }
 
-static int64_t read_control(struct sock *s, struct msghdr *h)
+static int64_t read_control(struct sock *s, struct msghdr *h, size_t *segment)
 {
     int64_t received_ns = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO &&
+            c->cmsg_len >= CMSG_LEN(sizeof(uint16_t))) {
+            int wide = 0; /* what newer kernels give */
+            uint16_t narrow;
+            memcpy(&narrow, CMSG_DATA(c), sizeof narrow);
+            if (c->cmsg_len >= CMSG_LEN(sizeof wide))
+                memcpy(&wide, CMSG_DATA(c), sizeof wide);
+            else
+                wide = narrow;
+            *segment = wide > 0 ? (size_t)wide : *segment;
+        }
         if (c->cmsg_level != SOL_SOCKET)
             continue;
         if (c->cmsg_type == SCM_TIMESTAMPNS && c->cmsg_len >= CMSG_LEN(sizeof(struct timespec))) {
@@ -239,7 +260,7 @@ static int64_t read_control(struct sock *s, struct msghdr *h)
         } else if (c->cmsg_type == SO_RXQ_OVFL && c->cmsg_len >= CMSG_LEN(sizeof(uint32_t))) {
             uint32_t drops;
             memcpy(&drops, CMSG_DATA(c), sizeof drops);
-            see_drops(s, drops);
+            sock_see_drops(s, drops);
         }
     }
     return received_ns;
@@ -259,7 +280,8 @@ size_t sock_receive(struct sock *s, sock_batch *b, struct sock_message *out, int
     for (size_t i = 0; i < (size_t)n; i++) {
         struct sock_message *m = &out[i];
         endpoint_of(&b->from[i], &m->from);
-        m->received_ns = read_control(s, &b->msg[i].msg_hdr);
+        m->len = m->segment = b->msg[i].msg_len;
+        m->received_ns = read_control(s, &b->msg[i].msg_hdr, &m->segment);
         if (!m->received_ns) {
             if (!now) {
                 struct timespec t;
@@ -269,7 +291,6 @@ size_t sock_receive(struct sock *s, sock_batch *b, struct sock_message *out, int
             m->received_ns = now;
         }
         m->data = b->iov[i].iov_base;
-        m->len = b->msg[i].msg_len;
     }
     return (size_t)n;
 }

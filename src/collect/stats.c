@@ -112,8 +112,86 @@ static void json_exporters(base_buf *b, const weir_decoder *d)
     }
 }
 
+/* ---- parts ---- */
+
+static void add(weir_counters *to, const weir_counters *c)
+{
+    for (size_t i = 0; i < N_COUNTERS; i++) {
+        uint64_t sum = counter(to, i) + counter(c, i);
+        memcpy((char *)to + counters[i].at, &sum, sizeof sum);
+    }
+    for (size_t i = 0; i < WEIR_N_REJECT; i++)
+        to->rejected[i] += c->rejected[i];
+    for (size_t i = 0; i < WEIR_N_FAULT; i++)
+        to->faults[i] += c->faults[i];
+}
+
+static void take_exporters(struct stats_part *p, const weir_decoder *d)
+{
+    weir_exporter_info e;
+    size_t at = 0, cap = 0;
+    while (weir_exporter_next(d, &at, &e) == WEIR_OK) {
+        if (p->n_exporters == cap) {
+            cap = cap ? 2 * cap : 64;
+            struct stats_exporter *more = reallocarray(p->exporters, cap, sizeof *more);
+            if (!more)
+                return;
+            p->exporters = more;
+        }
+        p->exporters[p->n_exporters++] =
+            (struct stats_exporter){.address = e.address, .counters = *e.counters};
+    }
+}
+
+void stats_part_take(struct stats_part *p, const weir_decoder *d, bool json)
+{
+    p->decode = *weir_decoder_counters(d);
+    if (json)
+        json_exporters(&p->json, d);
+    else
+        take_exporters(p, d);
+}
+
+void stats_part_done(struct stats_part *p)
+{
+    base_buf_done(&p->json);
+    free(p->exporters);
+    *p = (struct stats_part){0};
+}
+
+/* All parts as one; without exporters. */
+static struct stats_part sum_of(const struct stats *s)
+{
+    struct stats_part all = {0};
+    for (size_t i = 0; i < s->n_parts; i++) {
+        const struct stats_part *p = &s->parts[i];
+        add(&all.decode, &p->decode);
+        all.fed += p->fed;
+        all.held_octets += p->held_octets;
+        all.split += p->split;
+        all.unrendered += p->unrendered;
+        all.values_extra += p->values_extra;
+        struct writer_counters *o = &all.out;
+        const struct writer_counters *q = &p->out;
+        o->packets += q->packets;
+        o->records += q->records;
+        o->packets_written += q->packets_written;
+        o->records_written += q->records_written;
+        o->packets_queued += q->packets_queued;
+        o->records_queued += q->records_queued;
+        o->packets_lost += q->packets_lost;
+        o->records_lost += q->records_lost;
+        o->octets_written += q->octets_written;
+        o->octets_file += q->octets_file;
+        o->octets_queued += q->octets_queued;
+        o->failing |= q->failing;
+    }
+    return all;
+}
+
 void stats_json(base_buf *b, const struct stats *s)
 {
+    struct stats_part all = sum_of(s);
     base_buf_char(b, '{');
     json_time(b, "time", s->time_ns);
     json_time(b, "started", s->started_ns);
@@ -121,9 +199,9 @@ void stats_json(base_buf *b, const struct stats *s)
                     "\"receive\":{\"datagrams\":%" PRIu64 ",\"octets\":%" PRIu64
                     ",\"refused\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"queued\":%" PRIu64
                     ",\"fed\":%" PRIu64 ",\"kernel_drops\":%" PRIu64 ",\"errors\":%" PRIu64
-                    ",\"sockets\":[",
-                    s->datagrams, s->octets, s->refused, s->dropped, s->queued, s->fed,
-                    s->kernel_drops, s->receive_errors);
+                    ",\"misdirected\":%" PRIu64 ",\"workers\":%zu,\"sockets\":[",
+                    s->datagrams, s->octets, s->refused, s->dropped, s->pushed - all.fed, all.fed,
+                    s->kernel_drops, s->receive_errors, s->misdirected, s->n_parts);
     for (size_t i = 0; i < s->n_socks; i++)
         base_buf_printf(b,
                         "%s{\"address\":\"%s\",\"datagrams\":%" PRIu64 ",\"octets\":%" PRIu64
@@ -131,8 +209,8 @@ void stats_json(base_buf *b, const struct stats *s)
                         i ? "," : "", s->socks[i].name, s->socks[i].datagrams, s->socks[i].octets,
                         s->socks[i].kernel_drops, s->socks[i].receive_buffer);
     base_buf_str(b, "]},\"decode\":{");
-    json_counters(b, weir_decoder_counters(s->decoder));
-    const struct writer_counters *o = &s->out;
+    json_counters(b, &all.decode);
+    const struct writer_counters *o = &all.out;
     base_buf_printf(
         b,
         "},\"output\":{\"archive\":%s,\"packets\":%" PRIu64 ",\"packets_written\":%" PRIu64
@@ -140,14 +218,20 @@ void stats_json(base_buf *b, const struct stats *s)
         ",\"records_written\":%" PRIu64 ",\"records_queued\":%" PRIu64 ",\"records_lost\":%" PRIu64,
         s->archive ? "true" : "false", o->packets, o->packets_written, o->packets_queued,
         o->packets_lost, o->records, o->records_written, o->records_queued, o->records_lost);
-    base_buf_printf(
-        b,
-        ",\"octets_written\":%" PRIu64 ",\"octets_queued\":%" PRIu64 ",\"octets_file\":%" PRIu64
-        ",\"held_octets\":%" PRIu64 ",\"split\":%" PRIu64 ",\"unrendered\":%" PRIu64
-        ",\"failing\":%s,\"values_extra\":%" PRIu64 "},\"exporters\":[",
-        o->octets_written, o->octets_queued, o->octets_file, s->held_octets, s->split,
-        s->unrendered, o->failing ? "true" : "false", s->archive ? s->archive->values_extra : 0);
-    json_exporters(b, s->decoder);
+    base_buf_printf(b,
+                    ",\"octets_written\":%" PRIu64 ",\"octets_queued\":%" PRIu64
+                    ",\"octets_file\":%" PRIu64 ",\"held_octets\":%" PRIu64 ",\"split\":%" PRIu64
+                    ",\"unrendered\":%" PRIu64 ",\"failing\":%s,\"values_extra\":%" PRIu64
+                    "},\"exporters\":[",
+                    o->octets_written, o->octets_queued, o->octets_file, all.held_octets, all.split,
+                    all.unrendered, o->failing ? "true" : "false", all.values_extra);
+    for (size_t i = 0, told = 0; i < s->n_parts; i++) {
+        const base_buf *e = &s->parts[i].json;
+        if (e->len && told++)
+            base_buf_char(b, ',');
+        base_buf_add(b, e->data, e->len);
+        b->failed |= e->failed;
+    }
     base_buf_str(b, "]}\n");
 }
 
@@ -212,35 +296,31 @@ static void text_rest(base_buf *b, const weir_counters *c, const char *prefix, c
 
 static int busiest(const void *x, const void *y)
 {
-    const weir_exporter_info *a = x, *b = y;
-    return a->counters->packets < b->counters->packets   ? 1
-           : a->counters->packets > b->counters->packets ? -1
-                                                         : 0;
+    const struct stats_exporter *const *a = x, *const *b = y;
+    uint64_t m = (*a)->counters.packets, n = (*b)->counters.packets;
+    return m < n ? 1 : m > n ? -1 : 0;
 }
 
-static void text_exporters(base_buf *b, const weir_decoder *d, const char *prefix, size_t max)
+static void text_exporters(base_buf *b, const struct stats *s, const char *prefix, size_t max)
 {
-    weir_exporter_info e, *all = NULL;
-    size_t at = 0, n = 0, cap = 0;
-    while (weir_exporter_next(d, &at, &e) == WEIR_OK) {
-        if (n == cap) {
-            cap = cap ? 2 * cap : 64;
-            weir_exporter_info *more = reallocarray(all, cap, sizeof *all);
-            if (!more)
-                break;
-            all = more;
-        }
-        all[n++] = e;
-    }
-    if (n)
-        qsort(all, n, sizeof *all, busiest);
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_parts; i++)
+        n += s->parts[i].n_exporters;
+    const struct stats_exporter **all = calloc(n ? n : 1, sizeof *all);
+    if (!all)
+        return;
+    n = 0;
+    for (size_t i = 0; i < s->n_parts; i++)
+        for (size_t k = 0; k < s->parts[i].n_exporters; k++)
+            all[n++] = &s->parts[i].exporters[k];
+    qsort(all, n, sizeof *all, busiest);
     for (size_t i = 0; i < n && i < max; i++) {
         char name[WEIR_ENDPOINT_TEXT], who[WEIR_ENDPOINT_TEXT + 16];
         (void)snprintf(who, sizeof who,
-                       "exporter %.*s: ", (int)weir_endpoint_addr_text(&all[i].address, name),
+                       "exporter %.*s: ", (int)weir_endpoint_addr_text(&all[i]->address, name),
                        name);
-        text_laws(b, all[i].counters, prefix, who);
-        text_rest(b, all[i].counters, prefix, who);
+        text_laws(b, &all[i]->counters, prefix, who);
+        text_rest(b, &all[i]->counters, prefix, who);
     }
     if (n > max)
         base_buf_printf(b, "%s%zu more exporters (--stats-format json tells all)\n", prefix,
@@ -250,14 +330,15 @@ static void text_exporters(base_buf *b, const weir_decoder *d, const char *prefi
 
 void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t max_exporters)
 {
-    const weir_counters *c = weir_decoder_counters(s->decoder);
+    struct stats_part all = sum_of(s);
+    const weir_counters *c = &all.decode;
     base_buf_printf(b,
                     "%sdatagrams %" PRIu64 " = refused %" PRIu64 " + dropped %" PRIu64
                     " + queued %" PRIu64 " + fed %" PRIu64 "; dropped by the kernel %" PRIu64 "\n",
-                    prefix, s->datagrams, s->refused, s->dropped, s->queued, s->fed,
+                    prefix, s->datagrams, s->refused, s->dropped, s->pushed - all.fed, all.fed,
                     s->kernel_drops);
     text_laws(b, c, prefix, "");
-    const struct writer_counters *o = &s->out;
+    const struct writer_counters *o = &all.out;
     base_buf_printf(b,
                     "%soutput packets %" PRIu64 " = written %" PRIu64 " + queued %" PRIu64
                     " + lost %" PRIu64 "\n",
@@ -271,9 +352,9 @@ void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t m
     else
         base_buf_printf(b, "%" PRIu64 " octets of text, %" PRIu64 " in the file\n",
                         o->octets_written, o->octets_file);
-    if (s->archive && s->archive->values_extra)
+    if (all.values_extra)
         base_buf_printf(b, "%s%" PRIu64 " values had no column and went into extra\n", prefix,
-                        s->archive->values_extra);
+                        all.values_extra);
     text_rest(b, c, prefix, "");
-    text_exporters(b, s->decoder, prefix, max_exporters);
+    text_exporters(b, s, prefix, max_exporters);
 }

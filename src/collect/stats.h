@@ -16,6 +16,26 @@
 #include "collect/writer.h"
 #include "flow/normalise.h"
 
+/* What the decoding side of one worker has counted: taken by its own thread, read by any. */
+struct stats_exporter {
+    weir_endpoint address;
+    weir_counters counters;
+};
+struct stats_part {
+    weir_counters decode;
+    uint64_t fed; /* packets taken from the queue */
+    struct writer_counters out;
+    uint64_t held_octets;       /* lines unfinished because a set waits */
+    uint64_t split, unrendered; /* lines written in parts; lines that memory did not suffice for */
+    uint64_t values_extra;
+    struct stats_exporter *exporters; /* n_exporters, for words */
+    size_t n_exporters;
+    base_buf json; /* its exporters, comma-separated, for JSON */
+};
+/* Copy a decoder's counters and exporters; the rest of *p is the caller's to fill. */
+void stats_part_take(struct stats_part *p, const weir_decoder *d, bool json);
+void stats_part_done(struct stats_part *p);
+
 struct stats {
     int64_t time_ns, started_ns; /* since 1970 UTC */
     const struct sock *socks;    /* socks[n_socks]: a copy; none when reading captures */
@@ -24,15 +44,12 @@ struct stats {
     uint64_t octets;
     uint64_t refused; /* by --allow */
     uint64_t dropped; /* no room in the queue to the decoder */
-    uint64_t queued;  /* in that queue, now */
-    uint64_t fed;     /* to the decoder */
+    uint64_t pushed;  /* into the queues */
     uint64_t kernel_drops;
-    uint64_t receive_errors;
-    struct writer_counters out;
-    uint64_t held_octets;       /* lines unfinished because a set waits */
-    uint64_t split, unrendered; /* lines written in parts; lines that memory did not suffice for */
-    const weir_decoder *decoder;
-    const struct flow_counters *archive; /* NULL: lines are written */
+    uint64_t receive_errors, misdirected;
+    bool archive;                   /* false: lines are written */
+    const struct stats_part *parts; /* n_parts, one a worker */
+    size_t n_parts;
 };
 
 /* One line of JSON. */

@@ -1,6 +1,7 @@
 #include "collect/writer.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +26,17 @@ enum { MAX_RATES = 64 };
 struct chunk {
     struct chunk *next;
     base_buf text;
-    flow_batch *batches[2]; /* by enum flow_table; NULL until needed */
-    int64_t received_ns;    /* arrival of the latest packet that was not late, 0: none */
+    flow_batch *batches[FLOW_N_TABLES]; /* NULL until needed */
+    int64_t received_ns; /* arrival of the latest packet that was not late, 0: none */
     struct rate *rates;
     size_t n_rates;
     uint64_t packets, records;
-    size_t octets;  /* in memory, once it is in the queue */
-    size_t done;    /* octets of text already written (plain output) */
-    bool stored[2]; /* that batch is in the archive already */
-    bool reopen;    /* nothing in it: open the output anew */
+    size_t octets;       /* in memory, once it is in the queue */
+    size_t done;         /* octets of text already written (plain output) */
+    uint8_t *checkpoint; /* checkpoint_len octets for when it is stored, NULL: none */
+    size_t checkpoint_len;
+    bool stored[FLOW_N_TABLES]; /* that batch is in the archive already */
+    bool reopen;                /* nothing in it: open the output anew */
 };
 
 enum { MAX_SPARE = 8, MAX_SPARE_BATCHES = 1, MAX_SPARE_OCTETS = 4 * WRITER_CHUNK };
@@ -42,18 +45,20 @@ struct writer {
     struct writer_options opt;
     output *out;
     archive_writer *archive;
+    checkpoint *checkpoint;
     pthread_t thread;
     struct bell work;
     atomic_bool stopping, give_up, ended, gone, failed;
 
     struct chunk *open; /* the decoding thread's own */
     int64_t open_since;
+    uint64_t packets, records, packets_lost, records_lost; /* lost: before they were in a chunk */
 
-    pthread_mutex_t lock; /* of all that follows */
-    struct chunk *first, **last, *spare;
+    pthread_mutex_t lock; /* of all that follows, taken once a chunk */
+    struct chunk *first, **last, *spare, *lost;
     unsigned n_spare;
-    struct writer_counters n;
-    uint64_t lost_before; /* packets, when it was told to finish */
+    struct writer_counters n; /* of chunks that were handed over or dropped */
+    uint64_t lost_before;     /* packets, when it was told to finish */
     uint8_t *state;
     size_t state_len;
 
@@ -83,9 +88,10 @@ static void chunk_free(struct chunk *c)
 {
     if (c) {
         base_buf_done(&c->text);
-        flow_batch_free(c->batches[0]);
-        flow_batch_free(c->batches[1]);
+        for (size_t i = 0; i < FLOW_N_TABLES; i++)
+            flow_batch_free(c->batches[i]);
         free(c->rates);
+        free(c->checkpoint);
     }
     free(c);
 }
@@ -111,10 +117,10 @@ static void recycle(writer *w, struct chunk *c)
     for (size_t i = 0; i < ARRAY_LEN(c->batches); i++)
         if (c->batches[i])
             flow_batch_reset(c->batches[i]);
-    *c = (struct chunk){.text = c->text,
-                        .batches = {c->batches[0], c->batches[1]},
-                        .rates = c->rates,
-                        .next = w->spare};
+    struct chunk kept = {.text = c->text, .rates = c->rates, .next = w->spare};
+    memcpy(kept.batches, c->batches, sizeof kept.batches);
+    free(c->checkpoint);
+    *c = kept;
     w->spare = c;
     w->n_spare++;
 }
@@ -142,14 +148,11 @@ static struct chunk *open_chunk(writer *w)
 void writer_line(writer *w, const char *line, size_t len, unsigned long records)
 {
     char *at = open_chunk(w) ? base_buf_room(&w->open->text, len) : NULL;
-    (void)pthread_mutex_lock(&w->lock);
-    w->n.packets++;
-    w->n.records += records;
-    *(at ? &w->n.packets_queued : &w->n.packets_lost) += 1;
-    *(at ? &w->n.records_queued : &w->n.records_lost) += records;
-    w->n.octets_queued += at ? len : 0;
-    (void)pthread_mutex_unlock(&w->lock);
+    w->packets++;
+    w->records += records;
     if (!at) {
+        w->packets_lost++;
+        w->records_lost += records;
         if (w->open)
             w->open->text.failed = false;
         return;
@@ -170,6 +173,11 @@ flow_batch *writer_batch(writer *w, enum flow_table table)
     return c ? c->batches[table] : NULL;
 }
 
+flow_batch *writer_open_batch(writer *w, enum flow_table table)
+{
+    return w->open ? w->open->batches[table] : NULL;
+}
+
 void writer_packet(writer *w, int64_t received_ns, unsigned long records, unsigned long lost)
 {
     struct chunk *c = w->open;
@@ -180,14 +188,12 @@ void writer_packet(writer *w, int64_t received_ns, unsigned long records, unsign
     if (c && records) {
         c->packets++;
         c->records += records;
+    } else {
+        w->packets_lost++;
     }
-    (void)pthread_mutex_lock(&w->lock);
-    w->n.packets++;
-    w->n.records += records + lost;
-    *(records ? &w->n.packets_queued : &w->n.packets_lost) += 1;
-    w->n.records_queued += records;
-    w->n.records_lost += lost;
-    (void)pthread_mutex_unlock(&w->lock);
+    w->packets++;
+    w->records += records + lost;
+    w->records_lost += lost;
 }
 
 int64_t writer_slot(const writer *w, int64_t received_ns)
@@ -249,11 +255,36 @@ static void enqueue(writer *w, struct chunk *c)
     w->last = &c->next;
 }
 
+bool writer_blocked(writer *w)
+{
+    size_t open = w->archive ? 0 : writer_open_octets(w);
+    (void)pthread_mutex_lock(&w->lock);
+    /* One chunk may always be handed over. */
+    bool full = w->first && w->n.octets_queued + open > w->opt.max_octets;
+    (void)pthread_mutex_unlock(&w->lock);
+    return full;
+}
+
+void writer_checkpoint(writer *w, uint8_t *data, size_t len)
+{
+    struct chunk *c = open_chunk(w);
+    if (c)
+        free(c->checkpoint);
+    if (!c) {
+        free(data);
+        return;
+    }
+    c->checkpoint = data;
+    c->checkpoint_len = len;
+}
+
 bool writer_submit(writer *w, bool force)
 {
     struct chunk *c = w->open;
-    if (!c || !chunk_octets(c))
+    if (!c || (!chunk_octets(c) && !c->checkpoint))
         return true;
+    if (!force && writer_blocked(w))
+        return false;
     if (w->archive) {
         c->octets = 0;
         for (size_t i = 0; i < ARRAY_LEN(c->batches); i++)
@@ -265,31 +296,57 @@ bool writer_submit(writer *w, bool force)
         }
     }
     (void)pthread_mutex_lock(&w->lock);
-    /* Text of the open chunk is in octets_queued already, rows are not; one chunk may always be handed over. */
-    bool full = !force && w->first && w->n.octets_queued > w->opt.max_octets;
-    if (!full) {
-        w->n.octets_queued += w->archive ? c->octets : 0;
-        enqueue(w, c);
-    }
+    w->n.packets_queued += c->packets;
+    w->n.records_queued += c->records;
+    w->n.octets_queued += c->octets;
+    enqueue(w, c);
     (void)pthread_mutex_unlock(&w->lock);
-    if (full)
-        return false;
     w->open = NULL;
     bell_ring(&w->work);
     return true;
 }
 
+/* With w->lock held: a chunk that leaves the queue, or never was there. */
+static void leave(writer *w, struct chunk *c, bool written)
+{
+    if (written || !w->archive) {
+        recycle(w, c);
+        return;
+    }
+    c->next = w->lost;
+    w->lost = c;
+}
+
 void writer_drop(writer *w)
 {
-    if (!w->open)
+    struct chunk *c = w->open;
+    if (!c)
         return;
-    if (w->archive)
-        w->open->octets = 0; /* rows are counted once they are in the queue */
     (void)pthread_mutex_lock(&w->lock);
-    settle(w, w->open, false);
-    recycle(w, w->open);
+    w->n.packets_lost += c->packets;
+    w->n.records_lost += c->records;
+    leave(w, c, false);
     (void)pthread_mutex_unlock(&w->lock);
     w->open = NULL;
+}
+
+void writer_lost(writer *w, writer_lost_fn *fn, void *user)
+{
+    for (;;) {
+        (void)pthread_mutex_lock(&w->lock);
+        struct chunk *c = w->lost;
+        w->lost = c ? c->next : NULL;
+        (void)pthread_mutex_unlock(&w->lock);
+        if (!c)
+            return;
+        flow_batch *batches[FLOW_N_TABLES];
+        for (size_t i = 0; i < FLOW_N_TABLES; i++)
+            batches[i] = c->stored[i] ? NULL : c->batches[i];
+        fn(user, batches);
+        (void)pthread_mutex_lock(&w->lock);
+        recycle(w, c);
+        (void)pthread_mutex_unlock(&w->lock);
+    }
 }
 
 void writer_reopen(writer *w)
@@ -323,6 +380,20 @@ void writer_counters(writer *w, struct writer_counters *out)
     (void)pthread_mutex_lock(&w->lock);
     *out = w->n;
     (void)pthread_mutex_unlock(&w->lock);
+    out->packets = w->packets;
+    out->records = w->records;
+    out->packets_lost += w->packets_lost;
+    out->records_lost += w->records_lost;
+    if (w->open) {
+        out->packets_queued += w->open->packets;
+        out->records_queued += w->open->records;
+        out->octets_queued += w->open->text.len;
+    }
+}
+
+const archive_writer *writer_archive(const writer *w)
+{
+    return w->archive;
 }
 
 /* ---- the writing thread ---- */
@@ -374,7 +445,7 @@ static void working(writer *w)
     }
 }
 
-/* Both batches of a chunk into the archive; called again with what failed. */
+/* All batches of a chunk into the archive; called again with what failed. */
 static weir_status store_batches(writer *w, struct chunk *c, weir_err *err)
 {
     int64_t received_ns = c->received_ns ? c->received_ns : bell_clock();
@@ -383,6 +454,9 @@ static weir_status store_batches(writer *w, struct chunk *c, weir_err *err)
             WEIR_TRY(archive_writer_store(w->archive, c->batches[i], received_ns, err));
         c->stored[i] = true;
     }
+    /* Flows that are stored and not yet accounted for would be taken for lost after a crash, never the other way round. */
+    if (c->checkpoint && w->checkpoint)
+        checkpoint_write(w->checkpoint, c->checkpoint, c->checkpoint_len);
     for (size_t i = 0; i < c->n_rates; i++) {
         const struct rate *r = &c->rates[i];
         archive_writer_sampling(w->archive, r->addr, r->len, r->domain, r->selector, r->rate,
@@ -417,8 +491,8 @@ static void tick(writer *w)
         failing(w, &err);
 }
 
-/* One chunk, until it is written or given up. */
-static void write_chunk(writer *w, struct chunk *c)
+/* One chunk, until it is written or given up (false). */
+static bool write_chunk(writer *w, struct chunk *c)
 {
     weir_err err = {0};
     weir_status s = WEIR_END;
@@ -427,7 +501,7 @@ static void write_chunk(writer *w, struct chunk *c)
             log_info("opened %s anew", w->opt.path);
         else
             log_error("%s; going on with the old file", err.msg);
-        return;
+        return true;
     }
     while (!atomic_load(&w->gone)) {
         s = write_once(w, c, &err);
@@ -454,6 +528,7 @@ static void write_chunk(writer *w, struct chunk *c)
     (void)pthread_mutex_lock(&w->lock);
     settle(w, c, s == WEIR_OK);
     (void)pthread_mutex_unlock(&w->lock);
+    return s == WEIR_OK;
 }
 
 static void *run(void *arg)
@@ -472,12 +547,12 @@ static void *run(void *arg)
             tick(w);
             continue;
         }
-        write_chunk(w, c);
+        bool written = write_chunk(w, c);
         (void)pthread_mutex_lock(&w->lock);
         w->first = c->next;
         if (!w->first)
             w->last = &w->first;
-        recycle(w, c);
+        leave(w, c, written);
         (void)pthread_mutex_unlock(&w->lock);
         bell_ring(w->opt.room);
     }
@@ -490,6 +565,7 @@ static void *run(void *arg)
     }
     output_close(w->out);
     w->out = NULL;
+    w->archive = NULL;
     atomic_store(&w->ended, true);
     return NULL;
 }
@@ -510,13 +586,17 @@ writer *writer_new(const struct writer_options *o, weir_err *err)
     }
     w->opt = *o;
     w->last = &w->first;
-    bell_init(&w->work);
     (void)pthread_mutex_init(&w->lock, NULL);
     struct sigaction sa = {.sa_handler = interrupted};
     (void)sigaction(SIGUSR2, &sa, NULL);
     weir_status opened = o->archive ? archive_writer_open(o->archive, &w->archive, err)
                                     : output_open(o->path, o->level, &w->give_up, &w->out, err);
     if (opened != WEIR_OK) {
+        writer_free(w);
+        return NULL;
+    }
+    if (o->checkpoint && checkpoint_open(o->checkpoint, &w->checkpoint, err) != WEIR_OK) {
+        (void)archive_writer_close(w->archive, NULL);
         writer_free(w);
         return NULL;
     }
@@ -572,9 +652,13 @@ void writer_free(writer *w)
         next = c->next;
         chunk_free(c);
     }
+    for (struct chunk *c = w->lost, *next; c; c = next) {
+        next = c->next;
+        chunk_free(c);
+    }
     chunk_free(w->open);
+    checkpoint_close(w->checkpoint);
     free(w->state);
-    bell_done(&w->work);
     (void)pthread_mutex_destroy(&w->lock);
     free(w);
 }

@@ -1,7 +1,9 @@
 /* writer -- what was decoded, on its way from the thread that decodes to the disk: chunks over a bounded queue to a
- * thread of its own, which encodes, writes, and waits out a full disk. A chunk is whole lines for an output file, or a batch
- * of flows and one of options records for an archive. It also writes the state file. Every packet and record is counted at every moment:
- *   rendered = written + queued + lost */
+ * thread of its own, which encodes, writes, and waits out a full disk. A chunk is whole lines for an output file, or for an
+ * archive a batch of each table and what should be found again when the process is killed behind it. It also writes the state file.
+ * Every packet and record is counted at every moment:
+ *   rendered = written + queued + lost
+ * A packet costs no lock; a chunk costs two. */
 #ifndef COLLECT_WRITER_H
 #define COLLECT_WRITER_H
 
@@ -13,6 +15,7 @@
 
 #include "archive/archive.h"
 #include "collect/bell.h"
+#include "collect/checkpoint.h"
 #include "collect/output.h"
 
 typedef struct writer writer;
@@ -43,6 +46,7 @@ struct writer_options {
     const char *state_path; /* NULL: none */
     struct bell *room;      /* rung when a chunk has left the queue */
     int gone_fd;            /* eventfd, written when nobody reads the output any more */
+    const char *checkpoint; /* as for checkpoint_open; NULL: none */
 };
 
 /* Opens the output and starts the thread. NULL: err says why. */
@@ -51,6 +55,7 @@ writer *writer_new(const struct writer_options *o, weir_err *err);
 /* All that follows is for the one thread that decodes. */
 void writer_line(writer *w, const char *line, size_t len, unsigned long records);
 size_t writer_open_octets(const writer *w); /* in the open chunk */
+bool writer_blocked(writer *w);             /* writer_submit would say false: the queue is full */
 int64_t writer_open_since(const writer *w); /* bell_now of its first line or row */
 bool writer_full(const writer *w);          /* the open chunk should be handed over now */
 bool writer_gathers(
@@ -61,10 +66,19 @@ bool writer_gathers(
  * appended since the last call, or lost for want of memory. received_ns: arrival, 0: late data, which go with the others.
  * slot: archive_slot of the archive. sampling: a rate that became known, as archive_writer_sampling takes it. */
 flow_batch *writer_batch(writer *w, enum flow_table table);
+flow_batch *writer_open_batch(writer *w,
+                              enum flow_table table); /* the same, NULL when there is none yet */
 void writer_packet(writer *w, int64_t received_ns, unsigned long records, unsigned long lost);
 int64_t writer_slot(const writer *w, int64_t received_ns);
 void writer_sampling(writer *w, const weir_endpoint *exporter, uint32_t domain, uint64_t selector,
                      const weir_sampling *s);
+
+/* Octets (malloc'ed, taken over) that become the checkpoint when the open chunk is stored. */
+void writer_checkpoint(writer *w, uint8_t *data, size_t len);
+
+/* What became of chunks that were not stored: each is shown once, its batches by enum flow_table (NULL: none). */
+typedef void writer_lost_fn(void *user, flow_batch *const *batches);
+void writer_lost(writer *w, writer_lost_fn *fn, void *user);
 
 /* Hand the open chunk over. False: the queue is full, the chunk stays open (unless force). */
 bool writer_submit(writer *w, bool force);
@@ -73,8 +87,9 @@ void writer_reopen(writer *w); /* after all that was handed over (log rotation) 
 /* Replace the state file by data[len]; takes data (malloc'ed). Only the newest waits. */
 void writer_state(writer *w, uint8_t *data, size_t len);
 
-/* Any thread. */
+/* Also for whoever comes after that thread. */
 void writer_counters(writer *w, struct writer_counters *out);
+const archive_writer *writer_archive(const writer *w); /* NULL: lines */
 
 /* The end, for one thread when no other uses w any more: finish says that no more will come; ended tells when the
  * thread has written or lost all of it; give_up interrupts a write that does not return (call it again until

@@ -13,7 +13,6 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "narrowing copies the 
 enum {
     NAME_SLOTS = 2048, /* of names: more than twice as many as there are columns */
     MAX_NAME = 255,
-    KEY_COST = 20, /* octets that a key of a dictionary takes beside its own: start and slots */
     MEMO_SLOTS = 1024,
     SMALL = 64 << 10 /* octets that an array keeps whether it was used or not */
 };
@@ -107,7 +106,7 @@ static void keys_done(struct flow_keys *k)
 {
     free(k->starts);
     free(k->octets);
-    free(k->slots);
+    free(k->memory);
 }
 
 static uint32_t key_len(const struct flow_keys *k, uint32_t code)
@@ -126,93 +125,137 @@ uint64_t flow_key_hash(const flow_batch *b, const void *key, uint32_t len)
     switch (len) {
     case 4:
         memcpy(&four, key, 4);
-        return flow_hash4(b, four);
+        return flow_hash4(b->seed, four);
     case 16:
-        return flow_hash16(b, key);
+        return flow_hash16(b->seed, key);
     default:
         return base_hash(key, len, b->seed[0]);
     }
 }
 
-static struct flow_slot slot_of(const uint8_t *key, uint32_t len, uint64_t hash, uint32_t code)
+static uint32_t tag_of(const void *key, uint32_t len, uint64_t hash)
 {
-    struct flow_slot s = {.tag = (uint32_t)(hash >> 32), .code = code + 1};
-    if (len == 4) {
-        memcpy(&s.tag, key, 4);
-        s.code |= FLOW_SLOT_FOUR;
-    }
-    return s;
+    uint32_t tag = (uint32_t)(hash >> 32);
+    if (len == 4)
+        memcpy(&tag, key, 4);
+    return tag;
 }
 
-static void slot_put(struct flow_keys *k, uint64_t hash, struct flow_slot s)
+/* Take the first empty slot from the bucket of the hash on. */
+static void slot_put(struct flow_keys *k, const void *key, uint32_t len, uint64_t hash,
+                     uint32_t code)
 {
-    uint32_t at = (uint32_t)hash & k->mask;
-    while (k->slots[at].code)
-        at = (at + 1) & k->mask;
-    k->slots[at] = s;
+    for (uint32_t at = (uint32_t)hash & k->mask;; at = (at + 1) & k->mask) {
+        struct flow_bucket *b = &k->buckets[at];
+        for (unsigned i = 0; i < ARRAY_LEN(b->codes); i++)
+            if (b->codes[i] == 0) {
+                b->tags[i] = tag_of(key, len, hash);
+                b->codes[i] = (code + 1) | (len == 4 ? FLOW_SLOT_FOUR : 0);
+                return;
+            }
+    }
 }
 
-static bool keys_rehash(const flow_batch *b, struct flow_keys *k, uint32_t n_slots)
+/* Empty buckets, as many as k->mask says. */
+static void buckets_clear(struct flow_keys *k)
 {
-    if (!grow(&k->slots, &k->slots_cap, n_slots * sizeof *k->slots))
-        return false;
-    memset(k->slots, 0, n_slots * sizeof *k->slots);
-    k->mask = n_slots - 1;
-    for (uint32_t i = 0; i < k->n; i++) {
-        uint64_t hash = flow_key_hash(b, key_at(k, i), key_len(k, i));
-        slot_put(k, hash, slot_of(key_at(k, i), key_len(k, i), hash, i));
+    memset(k->buckets, 0, ((size_t)k->mask + 1) * sizeof *k->buckets);
+}
+
+static bool keys_rehash(const flow_batch *b, struct flow_keys *k, uint32_t n_buckets)
+{
+    size_t line = sizeof *k->buckets, octets = (n_buckets + 1) * line;
+    if (octets > k->memory_cap) {
+        void *memory = malloc(octets);
+        if (!memory)
+            return false;
+        free(k->memory);
+        k->memory = memory;
+        k->memory_cap = octets;
+        k->buckets = (struct flow_bucket *)(((uintptr_t)memory + line - 1) / line * line);
     }
+    k->mask = n_buckets - 1;
+    buckets_clear(k);
+    for (uint32_t i = 0; i < k->n; i++)
+        slot_put(k, key_at(k, i), key_len(k, i), flow_key_hash(b, key_at(k, i), key_len(k, i)), i);
     return true;
+}
+
+static bool holds(const struct flow_keys *k, uint32_t code, const void *key, uint32_t len)
+{
+    return key_len(k, code) == len && (len == 0 || memcmp(key_at(k, code), key, len) == 0);
+}
+
+/* The slot of a key, *code its code; or the first empty one, *code is UINT32_MAX. */
+static struct flow_bucket *keys_seek(const struct flow_keys *k, const void *key, uint32_t len,
+                                     uint64_t hash, unsigned *slot, uint32_t *code)
+{
+    uint32_t tag = tag_of(key, len, hash), four = len == 4 ? FLOW_SLOT_FOUR : 0;
+    for (uint32_t at = (uint32_t)hash & k->mask;; at = (at + 1) & k->mask) {
+        struct flow_bucket *b = &k->buckets[at];
+        for (unsigned i = 0; i < ARRAY_LEN(b->codes); i++) {
+            *slot = i;
+            *code = (b->codes[i] & ~FLOW_SLOT_FOUR) - 1;
+            if (b->codes[i] == 0 ||
+                (b->tags[i] == tag && (b->codes[i] & FLOW_SLOT_FOUR) == four &&
+                 (four || holds(k, *code, key, len))))
+                return b;
+        }
+    }
 }
 
 static uint32_t keys_find(const struct flow_keys *k, const void *key, uint32_t len, uint64_t hash)
 {
-    if (len == 4) {
-        uint32_t four;
-        memcpy(&four, key, 4);
-        return flow_keys_find4(k, four, hash);
-    }
-    if (k->mask == 0)
-        return UINT32_MAX;
-    uint32_t tag = (uint32_t)(hash >> 32);
-    for (uint32_t at = (uint32_t)hash & k->mask;; at = (at + 1) & k->mask) {
-        struct flow_slot s = k->slots[at];
-        if (s.code == 0)
-            return UINT32_MAX;
-        uint32_t code = s.code - 1;
-        if (s.tag == tag && !(s.code & FLOW_SLOT_FOUR) && key_len(k, code) == len &&
-            (len == 0 || memcmp(key_at(k, code), key, len) == 0))
-            return code;
-    }
+    unsigned slot;
+    uint32_t code = UINT32_MAX;
+    if (k->buckets)
+        (void)keys_seek(k, key, len, hash, &slot, &code);
+    return code;
+}
+
+bool flow_keys_reserve(const flow_batch *b, struct flow_keys *k, uint32_t n, uint32_t len)
+{
+    uint64_t keys = (uint64_t)k->n + n, used = k->n ? k->starts[k->n] : 0;
+    if (keys > FLOW_MAX_KEYS || used + (uint64_t)n * len > UINT32_MAX ||
+        !grow(&k->octets, &k->octets_cap, (size_t)(used + (uint64_t)n * len) + 1) ||
+        !grow(&k->starts, &k->starts_cap, (size_t)(keys + 1) * sizeof *k->starts))
+        return false;
+    k->starts[0] = 0;
+    /* At most five of eight slots are taken: few buckets are full. */
+    uint32_t want = k->buckets ? k->mask + 1 : 8;
+    while (keys > (uint64_t)want * 5)
+        want *= 2;
+    return (k->buckets && want == k->mask + 1) || keys_rehash(b, k, want);
+}
+
+uint32_t flow_keys_put_reserved(flow_batch *b, struct flow_keys *k, const void *key, uint32_t len,
+                                uint64_t hash)
+{
+    unsigned slot;
+    uint32_t code;
+    struct flow_bucket *bucket = keys_seek(k, key, len, hash, &slot, &code);
+    if (code != UINT32_MAX)
+        return code;
+    code = k->n++;
+    uint32_t used = k->starts[code];
+    if (len)
+        memcpy(k->octets + used, key, len);
+    k->starts[code + 1] = used + len;
+    bucket->tags[slot] = tag_of(key, len, hash);
+    bucket->codes[slot] = (code + 1) | (len == 4 ? FLOW_SLOT_FOUR : 0);
+    b->octets += FLOW_KEY_COST + len;
+    return code;
 }
 
 uint32_t flow_keys_put(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
                        uint64_t hash)
 {
-    uint32_t code = keys_find(&c->keys, key, len, hash);
-    return code != UINT32_MAX ? code : flow_keys_add(b, c, key, len, hash);
-}
-
-uint32_t flow_keys_add(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
-                       uint64_t hash)
-{
     struct flow_keys *k = &c->keys;
-    uint32_t used = k->n ? k->starts[k->n] : 0;
-    if (k->n >= FLOW_MAX_KEYS || len > UINT32_MAX - used ||
-        !grow(&k->octets, &k->octets_cap, (size_t)used + len + 1) ||
-        !grow(&k->starts, &k->starts_cap, ((size_t)k->n + 2) * sizeof *k->starts))
-        return UINT32_MAX;
-    /* At most half full: a look-up ends after a step or two. */
-    if (2 * ((uint64_t)k->n + 1) > (uint64_t)k->mask + 1 &&
-        !keys_rehash(b, k, k->mask ? 2 * (k->mask + 1) : 64))
-        return UINT32_MAX;
-    if (len)
-        memcpy(k->octets + used, key, len);
-    k->starts[0] = 0;
-    k->starts[k->n + 1] = used + len;
-    slot_put(k, hash, slot_of(key, len, hash, k->n));
-    b->octets += KEY_COST + len;
-    return k->n++;
+    uint32_t code = keys_find(k, key, len, hash);
+    if (code != UINT32_MAX)
+        return code;
+    return flow_keys_reserve(b, k, 1, len) ? flow_keys_put_reserved(b, k, key, len, hash)
+                                           : UINT32_MAX;
 }
 
 /* Give memory back of which little was used, before another filling: else the most that any filling took of each column
@@ -229,17 +272,17 @@ static void shrink(void *memory, size_t *cap, size_t used)
     *cap = 0;
 }
 
-/* Empty, with slots for about as many keys as there were. */
+/* Empty, with buckets for about as many keys as there were. */
 static void keys_reset(struct flow_keys *k)
 {
     size_t n = k->n;
-    while (k->mask > 63 && n * 8 < (uint64_t)k->mask + 1)
+    while (k->mask > 7 && n < (uint64_t)k->mask + 1)
         k->mask /= 2;
-    shrink(&k->slots, &k->slots_cap, n * sizeof *k->slots);
-    if (!k->slots_cap)
-        k->mask = 0;
-    if (k->mask)
-        memset(k->slots, 0, ((size_t)k->mask + 1) * sizeof *k->slots);
+    shrink(&k->memory, &k->memory_cap, n * sizeof(struct flow_bucket) / 8);
+    if (!k->memory_cap)
+        k->buckets = NULL;
+    if (k->buckets)
+        buckets_clear(k);
     shrink(&k->octets, &k->octets_cap, n ? k->starts[n] : 0);
     shrink(&k->starts, &k->starts_cap, n * sizeof *k->starts);
     k->n = 0;
@@ -284,7 +327,7 @@ static size_t col_octets(const struct flow_col *c)
 {
     size_t values = c->list ? (size_t)c->n_items * c->width + (size_t)c->n * sizeof *c->starts
                             : (size_t)c->n * c->width;
-    size_t keys = c->keys.n ? (size_t)c->keys.n * KEY_COST + c->keys.starts[c->keys.n] : 0;
+    size_t keys = c->keys.n ? (size_t)c->keys.n * FLOW_KEY_COST + c->keys.starts[c->keys.n] : 0;
     return values + keys;
 }
 
@@ -305,7 +348,7 @@ static bool col_reserve(struct flow_col *c, uint32_t n, uint64_t n_items, bool n
     if ((nulls || c->nulls) && !col_nulls(c, n > c->n ? n : c->n))
         return false;
     if (!c->list)
-        return grow(&c->data, &c->data_cap, (size_t)n * c->width);
+        return grow(&c->data, &c->data_cap, (size_t)n * c->width + FLOW_SLACK);
     return n_items <= UINT32_MAX &&
            grow(&c->data, &c->data_cap, ((size_t)n_items + 1) * c->width) &&
            grow(&c->starts, &c->starts_cap, ((size_t)n + 1) * sizeof *c->starts);
@@ -354,6 +397,25 @@ void *flow_col_open(flow_batch *b, struct flow_col *c, uint32_t row, uint32_t n,
     return (uint8_t *)c->data + (size_t)row * c->width;
 }
 
+bool flow_fill_sparse(flow_batch *b, uint32_t column, const uint32_t *rows, const uint64_t *values,
+                      uint32_t n)
+{
+    struct flow_col *c = &b->cols[column];
+    if (n == 0)
+        return true;
+    uint32_t end = rows[n - 1] + 1;
+    if (!col_reserve(c, end > c->n ? end : c->n, 0, true))
+        return false;
+    col_gap(b, c, end);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t bit = UINT64_C(1) << rows[i] % 64, *word = &c->valid[rows[i] / 64];
+        memcpy((uint8_t *)c->data + (size_t)rows[i] * c->width, &values[i], c->width);
+        c->n_valid += !(*word & bit);
+        *word |= bit;
+    }
+    return true;
+}
+
 static void col_cut(struct flow_col *c, uint32_t rows)
 {
     if (c->n <= rows)
@@ -362,6 +424,13 @@ static void col_cut(struct flow_col *c, uint32_t rows)
     if (c->list)
         c->n_items = rows ? c->starts[rows] : 0;
     c->n = rows;
+}
+
+void flow_col_cut(flow_batch *b, uint32_t column, uint32_t rows)
+{
+    b->octets -= col_octets(&b->cols[column]);
+    col_cut(&b->cols[column], rows);
+    b->octets += col_octets(&b->cols[column]);
 }
 
 /* ---- the batch ---- */
@@ -417,6 +486,7 @@ flow_batch *flow_batch_new(enum flow_table table)
     if (!b)
         return NULL;
     b->table = table;
+    b->kernels = flow_kernels_best();
     const struct flow_column *columns = flow_table_columns(table, &b->n_table);
     b->cap_columns = b->n_table + 16;
     b->cols = calloc(b->cap_columns, sizeof *b->cols);
@@ -482,7 +552,7 @@ size_t flow_batch_memory(const flow_batch *b)
     for (uint32_t i = 0; i < b->cap_columns; i++) {
         const struct flow_col *c = &b->cols[i];
         octets += c->data_cap + c->starts_cap + c->valid_cap + c->keys.starts_cap +
-                  c->keys.octets_cap + c->keys.slots_cap;
+                  c->keys.octets_cap + c->keys.memory_cap;
     }
     return octets;
 }

@@ -5,6 +5,7 @@
 #define FLOW_FLOW_H
 
 #include "flow/batch.h"
+#include "flow/kernel.h"
 
 #include <string.h>
 
@@ -30,25 +31,9 @@ struct flow_source {
 const struct flow_source *flow_source_find(enum flow_table table, bool v9, uint32_t pen,
                                            uint16_t id);
 
-/* ---- dictionaries ---- */
-
-/* A slot holds the whole of a key of 4 octets, so that an IPv4 address costs one look at memory; of other keys it holds
- * 32 bits of the hash. */
-struct flow_slot {
-    uint32_t tag;
-    uint32_t code; /* code + 1, FLOW_SLOT_FOUR on top for keys of 4 octets; 0: empty */
-};
-
-enum { FLOW_MAX_KEYS = 0x7ffffff0 };
-#define FLOW_SLOT_FOUR UINT32_C(0x80000000)
-
-struct flow_keys {
-    uint32_t n;
-    uint32_t mask;    /* slots in use - 1, a power of two; 0: none */
-    uint32_t *starts; /* n + 1 */
-    uint8_t *octets;
-    struct flow_slot *slots;
-    size_t starts_cap, octets_cap, slots_cap; /* octets allocated */
+enum {
+    FLOW_MAX_KEYS = 0x7ffffff0,
+    FLOW_KEY_COST = 20 /* octets that a key of a dictionary takes beside its own: start and slots */
 };
 
 /* ---- columns ---- */
@@ -78,52 +63,25 @@ struct flow_batch {
     size_t octets;
     uint64_t seed[2]; /* of the hashes of keys: nobody outside can choose keys that collide */
     uint64_t generation;
+    const struct flow_kernels *kernels;
     uint16_t *names; /* column + 1 by hash of its name */
     struct flow_memo *memo;
 };
 
-/* ---- hashing ---- */
-
-static inline uint64_t flow_mix(uint64_t a, uint64_t b)
-{
-    __extension__ typedef unsigned __int128 u128;
-    u128 p = (u128)a * b;
-    return (uint64_t)p ^ (uint64_t)(p >> 64);
-}
-
-static inline uint64_t flow_hash4(const flow_batch *b, uint32_t key)
-{
-    return flow_mix(key ^ b->seed[0], b->seed[1]);
-}
-
-static inline uint64_t flow_hash16(const flow_batch *b, const uint8_t *key)
-{
-    uint64_t half[2];
-    memcpy(half, key, sizeof half);
-    return flow_mix(half[0] ^ b->seed[0], half[1] ^ b->seed[1]);
-}
+/* ---- keys ---- */
 
 /* The code of a key whose hash is known; adds it when new. UINT32_MAX: out of memory. */
 uint32_t flow_keys_put(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
                        uint64_t hash);
-/* The same for a key that is surely new. */
-uint32_t flow_keys_add(flow_batch *b, struct flow_col *c, const void *key, uint32_t len,
-                       uint64_t hash);
+/* Room for n keys more of len octets each. False: out of memory, or there are too many. */
+bool flow_keys_reserve(const flow_batch *b, struct flow_keys *k, uint32_t n, uint32_t len);
+/* The same as flow_keys_put, with room reserved. */
+uint32_t flow_keys_put_reserved(flow_batch *b, struct flow_keys *k, const void *key, uint32_t len,
+                                uint64_t hash);
 uint64_t flow_key_hash(const flow_batch *b, const void *key, uint32_t len);
 
-/* The code of an IPv4 address (its 4 octets as they lie in memory) that was seen before, or UINT32_MAX. */
-static inline uint32_t flow_keys_find4(const struct flow_keys *k, uint32_t key, uint64_t hash)
-{
-    if (k->mask == 0)
-        return UINT32_MAX;
-    for (uint32_t at = (uint32_t)hash & k->mask;; at = (at + 1) & k->mask) {
-        struct flow_slot s = k->slots[at];
-        if (s.tag == key && (s.code & FLOW_SLOT_FOUR))
-            return (s.code & ~FLOW_SLOT_FOUR) - 1;
-        if (s.code == 0)
-            return UINT32_MAX;
-    }
-}
+/* Octets behind the last value of a column that may be written, so that kernels work in whole blocks. */
+enum { FLOW_SLACK = FLOW_KERNEL_SLACK };
 
 /* Give rows [row, row + n) a place in a column that is no list. valid: their bits, NULL: all are there. row may be
  * before the end of the column only when valid is NULL. Returns where their values (codes) go, NULL: out of memory. */
@@ -134,13 +92,20 @@ void *flow_col_open(flow_batch *b, struct flow_col *c, uint32_t row, uint32_t n,
 static inline void *flow_col_append(flow_batch *b, struct flow_col *c, uint32_t row, uint32_t n)
 {
     size_t at = (size_t)row * c->width, octets = (size_t)n * c->width;
-    if (row != c->n || c->nulls || at + octets > c->data_cap)
+    if (row != c->n || c->nulls || at + octets + FLOW_SLACK > c->data_cap)
         return flow_col_open(b, c, row, n, NULL);
     c->n += n;
     c->n_valid += n;
     b->octets += octets;
     return (uint8_t *)c->data + at;
 }
+
+/* Take back what a column has from row `rows` on: they are null. */
+void flow_col_cut(flow_batch *b, uint32_t column, uint32_t rows);
+
+/* Values for these rows alone, in rising order. False: out of memory. */
+bool flow_fill_sparse(flow_batch *b, uint32_t column, const uint32_t *rows, const uint64_t *values,
+                      uint32_t n);
 
 /* The column with this name, an extra one made when new. WEIR_EFORMAT: it has another type, or the name cannot be one;
  * WEIR_ELIMIT: FLOW_MAX_EXTRA; WEIR_ENOMEM. */

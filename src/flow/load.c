@@ -3,7 +3,7 @@
 #include <endian.h>
 #include <weir/record.h>
 
-enum { CHUNK = 64 };
+enum { CHUNK = FLOW_KERNEL_KEYS };
 
 #define be8toh(v) (v)
 
@@ -62,11 +62,12 @@ static uint64_t all_odd(const struct flow_run *in)
 }
 
 typedef uint64_t all_fn(const struct flow_run *in);
+typedef void load_fn(void *restrict out, const struct flow_run *in);
 
 /* clang-format off */
 static const struct {
     all_fn *all;
-    flow_load_fn *load[4]; /* into 1, 2, 4 and 8 octets */
+    load_fn *load[4]; /* into 1, 2, 4 and 8 octets */
 } kernels[9] = {
     [1] = {all_8, {load_8_8, load_8_16, load_8_32, load_8_64}},
     [2] = {all_16, {load_16_8, load_16_16, load_16_32, load_16_64}},
@@ -78,11 +79,6 @@ static const struct {
     [8] = {all_64, {load_64_8, load_64_16, load_64_32, load_64_64}},
 };
 /* clang-format on */
-
-flow_load_fn *flow_load_uint_fn(uint32_t len, size_t width)
-{
-    return kernels[len].load[__builtin_ctz((unsigned)width)];
-}
 
 enum flow_loaded flow_load_uint(flow_batch *b, struct flow_col *c, uint32_t row,
                                 const struct flow_run *in)
@@ -96,62 +92,71 @@ enum flow_loaded flow_load_uint(flow_batch *b, struct flow_col *c, uint32_t row,
     return FLOW_LOADED;
 }
 
-/* IPv4 addresses: the slots of a chunk are on their way from memory before the first one is looked at. */
-static bool load_4(flow_batch *b, struct flow_col *c, uint32_t *restrict codes,
-                   const struct flow_run *in)
+/* ---- dictionaries ---- */
+
+/* Chunk by chunk: the buckets of one are on their way from memory while another's are looked at. */
+bool flow_codes4(flow_batch *b, struct flow_keys *k, const uint32_t *keys, uint32_t n,
+                 uint32_t *codes)
 {
-    for (uint32_t from = 0; from < in->n; from += CHUNK) {
-        uint32_t n = in->n - from < CHUNK ? in->n - from : CHUNK;
-        uint32_t keys[CHUNK];
-        uint64_t hashes[CHUNK];
-        const uint8_t *p = in->at + from * in->stride;
-        for (uint32_t i = 0; i < n; i++) {
-            memcpy(&keys[i], p + i * in->stride, 4);
-            hashes[i] = flow_hash4(b, keys[i]);
-            if (c->keys.mask)
-                __builtin_prefetch(&c->keys.slots[(uint32_t)hashes[i] & c->keys.mask]);
-        }
-        for (uint32_t i = 0; i < n; i++) {
-            uint32_t code = flow_keys_find4(&c->keys, keys[i], hashes[i]);
-            if (code == UINT32_MAX) {
-                code = flow_keys_add(b, c, &keys[i], 4, hashes[i]);
-                if (code == UINT32_MAX)
-                    return false;
-            }
-            codes[from + i] = code;
-        }
+    uint32_t hashes[2][CHUNK];
+    uint32_t missed[CHUNK], before = k->n;
+    if (!k->buckets && !flow_keys_reserve(b, k, 1, 4))
+        return false;
+    b->kernels->hash4(k, b->seed, keys, n < CHUNK ? n : CHUNK, hashes[0]);
+    for (uint32_t from = 0; from < n; from += CHUNK) {
+        uint32_t now = n - from < CHUNK ? n - from : CHUNK, left = n - from - now;
+        const uint32_t *these = hashes[from / CHUNK % 2];
+        b->kernels->hash4(k, b->seed, keys + from + now, left < CHUNK ? left : CHUNK,
+                          hashes[(from / CHUNK + 1) % 2]);
+        uint32_t n_missed = b->kernels->find4(k, keys + from, these, now, codes + from, missed);
+        if (n_missed == 0)
+            continue;
+        if (!flow_keys_reserve(b, k, n_missed, 4))
+            return false;
+        b->kernels->put4(k, keys + from, these, missed, n_missed, codes + from);
+    }
+    b->octets += (size_t)(k->n - before) * (FLOW_KEY_COST + 4);
+    return true;
+}
+
+static bool load_4(flow_batch *b, struct flow_col *c, uint32_t *codes, const struct flow_run *in)
+{
+    enum { MANY = 8 * CHUNK };
+    uint32_t keys[MANY];
+    for (uint32_t from = 0; from < in->n; from += MANY) {
+        uint32_t n = in->n - from < MANY ? in->n - from : MANY;
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(&keys[i], in->at + (from + i) * in->stride, 4);
+        if (!flow_codes4(b, &c->keys, keys, n, codes + from))
+            return false;
     }
     return true;
 }
 
-/* Longer keys lie apart from their slots: one step of the way to them after the other for all of a chunk. */
-static bool load_16(flow_batch *b, struct flow_col *c, uint32_t *restrict codes,
-                    const struct flow_run *in)
+static bool load_16(flow_batch *b, struct flow_col *c, uint32_t *codes, const struct flow_run *in)
 {
-    const struct flow_keys *k = &c->keys;
+    struct flow_keys *k = &c->keys;
+    uint64_t hashes[2][CHUNK];
+    uint32_t missed[CHUNK], before = k->n;
+    if (!k->buckets && !flow_keys_reserve(b, k, 1, 16))
+        return false;
+    b->kernels->hash16(k, b->seed, in->at, in->stride, in->n < CHUNK ? in->n : CHUNK, hashes[0]);
     for (uint32_t from = 0; from < in->n; from += CHUNK) {
-        uint32_t n = in->n - from < CHUNK ? in->n - from : CHUNK;
-        uint64_t hashes[CHUNK];
-        uint32_t likely[CHUNK];
-        const uint8_t *p = in->at + from * in->stride;
-        for (uint32_t i = 0; i < n; i++) {
-            hashes[i] = flow_hash16(b, p + i * in->stride);
-            if (k->mask)
-                __builtin_prefetch(&k->slots[(uint32_t)hashes[i] & k->mask]);
-        }
-        for (uint32_t i = 0; k->mask && i < n; i++) {
-            uint32_t code = k->slots[(uint32_t)hashes[i] & k->mask].code & ~FLOW_SLOT_FOUR;
-            likely[i] = code ? code - 1 : 0;
-            __builtin_prefetch(&k->starts[likely[i]]);
-        }
-        for (uint32_t i = 0; k->n && i < n; i++)
-            __builtin_prefetch(&k->octets[k->starts[likely[i]]]);
-        for (uint32_t i = 0; i < n; i++) {
-            codes[from + i] = flow_keys_put(b, c, p + i * in->stride, 16, hashes[i]);
-            if (codes[from + i] == UINT32_MAX)
-                return false;
-        }
+        uint32_t n = in->n - from < CHUNK ? in->n - from : CHUNK, left = in->n - from - n;
+        const uint8_t *keys = in->at + from * in->stride;
+        const uint64_t *these = hashes[from / CHUNK % 2];
+        if (left)
+            b->kernels->hash16(k, b->seed, keys + n * in->stride, in->stride,
+                               left < CHUNK ? left : CHUNK, hashes[(from / CHUNK + 1) % 2]);
+        uint32_t n_missed =
+            b->kernels->find16(k, keys, in->stride, these, n, codes + from, missed);
+        if (n_missed == 0)
+            continue;
+        if (!flow_keys_reserve(b, k, n_missed, 16))
+            return false;
+        b->kernels->put16(k, keys, in->stride, these, missed, n_missed, codes + from);
     }
+    b->octets += (size_t)(k->n - before) * (FLOW_KEY_COST + 16);
     return true;
 }
 
@@ -180,35 +185,60 @@ bool flow_fill_u64(flow_batch *b, uint32_t column, uint32_t row, uint32_t n, uin
     void *out = flow_col_append(b, c, row, n);
     if (!out)
         return false;
-    switch (c->width) {
-    case 1:
-        memset(out, (int)(v & 0xff), n);
-        break;
-    case 2: {
-        uint16_t *values = out;
-        for (uint32_t i = 0; i < n; i++)
-            values[i] = (uint16_t)v;
-        break;
+    if (row + n == c->n && n > 1) { /* nothing stands behind it */
+        b->kernels->fill(out, c->width, v, n);
+        return true;
     }
-    case 4: {
-        uint32_t *values = out;
-        for (uint32_t i = 0; i < n; i++)
-            values[i] = (uint32_t)v;
-        break;
-    }
-    default: {
-        uint64_t *values = out;
-        for (uint32_t i = 0; i < n; i++)
-            values[i] = v;
-        break;
-    }
-    }
+    for (uint32_t i = 0; i < n; i++)
+        memcpy((uint8_t *)out + (size_t)i * c->width, &v, c->width);
     return true;
 }
 
-bool flow_fill_key(flow_batch *b, uint32_t column, uint32_t row, uint32_t n, const void *key,
-                   uint32_t len)
+/* Whole blocks are written: what is too much of a span is its successor's, or in the slack behind the column. */
+#define FILL(width)                                                                                \
+    static void fill_##width(void *restrict out, const struct flow_span *spans,                    \
+                             const uint64_t *values, uint32_t n)                                   \
+    {                                                                                              \
+        uint##width##_t *restrict to = out;                                                        \
+        enum { BLOCK = FLOW_SLACK * 8 / width };                                                   \
+        for (uint32_t i = 0; i < n; i++) {                                                         \
+            uint##width##_t block[BLOCK], v = (uint##width##_t)values[i];                          \
+            for (unsigned k = 0; k < BLOCK; k++)                                                   \
+                block[k] = v;                                                                      \
+            for (uint32_t k = 0; k < spans[i].n; k += BLOCK)                                       \
+                memcpy(to + spans[i].start + k, block, sizeof block);                              \
+        }                                                                                          \
+    }
+FILL(8)
+FILL(16)
+FILL(32)
+FILL(64)
+
+bool flow_fill_spans(flow_batch *b, uint32_t column, uint32_t row, uint32_t n,
+                     const struct flow_span *spans, const uint64_t *values, uint32_t n_spans)
 {
-    uint32_t code = flow_batch_key(b, column, key, len);
-    return code != UINT32_MAX && flow_fill_u64(b, column, row, n, code);
+    uint64_t other = 0;
+    for (uint32_t i = 1; i < n_spans; i++)
+        other |= values[i] ^ values[0];
+    if (!other)
+        return flow_fill_u64(b, column, row, n, values[0]);
+    struct flow_col *c = &b->cols[column];
+    void *out = flow_col_append(b, c, row, n);
+    if (!out)
+        return false;
+    switch (c->width) {
+    case 1:
+        fill_8(out, spans, values, n_spans);
+        break;
+    case 2:
+        fill_16(out, spans, values, n_spans);
+        break;
+    case 4:
+        fill_32(out, spans, values, n_spans);
+        break;
+    default:
+        fill_64(out, spans, values, n_spans);
+        break;
+    }
+    return true;
 }

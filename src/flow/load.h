@@ -3,6 +3,7 @@
 #define FLOW_LOAD_H
 
 #include "flow/flow.h"
+#include "flow/stage.h"
 
 /* A field in n records: octets at[0 .. len), then the same `stride` octets further. at[(n - 1) * stride + len - 1] is
  * the last octet read. */
@@ -22,15 +23,16 @@ enum flow_loaded {
 /* Unsigned integers of 1 to 8 octets, big-endian, to rows from `row` on. */
 enum flow_loaded flow_load_uint(flow_batch *b, struct flow_col *c, uint32_t row,
                                 const struct flow_run *in);
-/* The loop alone, for values of len octets into a column of at least as many: out holds in->n of them. */
-typedef void flow_load_fn(void *restrict out, const struct flow_run *in);
-flow_load_fn *flow_load_uint_fn(uint32_t len, size_t width);
 /* The octets as keys of a dictionary column. */
 enum flow_loaded flow_load_keys(flow_batch *b, struct flow_col *c, uint32_t row,
                                 const struct flow_run *in);
+/* The codes of n keys of 4 octets, as they lie in memory. False: out of memory. */
+bool flow_codes4(flow_batch *b, struct flow_keys *k, const uint32_t *keys, uint32_t n,
+                 uint32_t *codes);
 /* The same value to n rows. */
 bool flow_fill_u64(flow_batch *b, uint32_t column, uint32_t row, uint32_t n, uint64_t v);
-bool flow_fill_key(flow_batch *b, uint32_t column, uint32_t row, uint32_t n, const void *key,
-                   uint32_t len);
+/* A value for each span of n rows. */
+bool flow_fill_spans(flow_batch *b, uint32_t column, uint32_t row, uint32_t n,
+                     const struct flow_span *spans, const uint64_t *values, uint32_t n_spans);
 
 #endif

@@ -5,6 +5,7 @@
 #include "flow/flow.h"
 #include "flow/load.h"
 #include "flow/plan.h"
+#include "flow/stage.h"
 #include "flow/value_json.h"
 
 #include <stdio.h>
@@ -19,7 +20,7 @@ _Static_assert((int)FLOW_received == FLOW_OPTION_received &&
                    (int)FLOW_template_id == FLOW_OPTION_template_id,
                "both tables begin with the columns that head() fills");
 
-enum { N_BUCKETS = 4096, MAX_PLANS = 16384, MAX_OCTETS = 64 << 20 };
+enum { N_BUCKETS = 4096, N_RECENT = 256, MAX_PLANS = 16384, MAX_OCTETS = 64 << 20 };
 /* What null rows of extra columns may take at one call: an exporter with many of them that joins late must not make a
  * batch grow without bound before it can be handed on. Beyond that the JSON column serves. */
 enum { MAX_GAP = 64 << 20, SMALL_GAP = 512 };
@@ -34,7 +35,7 @@ struct entry {
 
 struct flow_normaliser {
     flow_plan **buckets;
-    flow_plan *recent;
+    flow_plan *recent[N_RECENT]; /* by serial */
     size_t octets, n_plans;
     uint64_t seed;
     struct flow_counters counters;
@@ -42,6 +43,15 @@ struct flow_normaliser {
     size_t n_entries, cap_entries;
     base_buf text;    /* of the entries */
     uint64_t told[2]; /* packet whose sequence number stands in a row already, by enum flow_table */
+    uint64_t *values; /* one a span */
+    size_t cap_values;
+    struct flow_span *spans; /* of records that become rows at once */
+    uint32_t cap_spans;
+    /* Records that become rows later. */
+    flow_plan *active[FLOW_MAX_STAGES];
+    uint32_t n_active, n_packets;
+    struct flow_stage *spare;
+    struct flow_packet *packets; /* FLOW_MAX_PACKETS */
     base_buf json;    /* of one value or row */
     void *items;      /* of one list */
     size_t cap_items;
@@ -49,7 +59,6 @@ struct flow_normaliser {
     struct recent {
         uint8_t key[16];
         uint32_t len, code;
-        const flow_batch *batch;
         uint64_t generation;
     } exporter, source;
 };
@@ -62,6 +71,7 @@ struct pass {
     size_t
         gap_left; /* octets that may still be spent on rows before the first value of an extra column */
     bool failed; /* out of memory */
+    bool odd_times; /* one of them is not as the kernel for times has it */
 };
 
 flow_normaliser *flow_normaliser_new(void)
@@ -71,15 +81,23 @@ flow_normaliser *flow_normaliser_new(void)
         return NULL;
     n->seed = base_hash_seed();
     n->buckets = calloc(N_BUCKETS, sizeof *n->buckets);
-    if (!n->buckets) {
-        free(n);
-        return NULL;
-    }
-    return n;
+    n->packets = malloc(FLOW_MAX_PACKETS * sizeof *n->packets);
+    if (n->buckets && n->packets)
+        return n;
+    free(n->buckets);
+    free(n->packets);
+    free(n);
+    return NULL;
 }
+
+static void release(flow_normaliser *n, flow_plan *p);
 
 void flow_normaliser_forget(flow_normaliser *n)
 {
+    while (n->n_active) {
+        n->counters.rows_lost += n->active[0]->stage->n;
+        release(n, n->active[0]);
+    }
     for (size_t i = 0; i < N_BUCKETS; i++) {
         while (n->buckets[i]) {
             flow_plan *p = n->buckets[i];
@@ -87,7 +105,7 @@ void flow_normaliser_forget(flow_normaliser *n)
             flow_plan_free(p);
         }
     }
-    n->recent = NULL;
+    memset(n->recent, 0, sizeof n->recent);
     n->octets = n->n_plans = 0;
     n->told[0] = n->told[1] = 0;
 }
@@ -97,6 +115,13 @@ void flow_normaliser_free(flow_normaliser *n)
     if (!n)
         return;
     flow_normaliser_forget(n);
+    for (struct flow_stage *stage = n->spare, *next; stage; stage = next) {
+        next = stage->next;
+        flow_stage_free(stage);
+    }
+    free(n->packets);
+    free(n->values);
+    free(n->spans);
     free(n->buckets);
     free(n->entries);
     free(n->items);
@@ -115,39 +140,47 @@ static bool same_plan(const flow_plan *p, const weir_record *r)
     return p->tmpl == r->tmpl && p->serial == r->tmpl->serial && p->n_fields == r->n_fields;
 }
 
-/* The plan of the record's template, bound to this batch. NULL: out of memory. */
-static flow_plan *plan_of(flow_normaliser *n, const flow_batch *b, const weir_record *r)
+/* The plan of the record's template. NULL: out of memory. b: for what was gathered, when plans must make room. */
+static flow_plan *plan_of(flow_normaliser *n, flow_batch *b, const weir_record *r)
 {
-    flow_plan *p = n->recent;
-    if (!p || !same_plan(p, r)) {
-        if (n->octets > MAX_OCTETS || n->n_plans > MAX_PLANS)
-            flow_normaliser_forget(n);
-        struct {
-            uint64_t serial;
-            const weir_template *tmpl;
-        } id = {r->tmpl->serial, r->tmpl};
-        flow_plan **bucket = &n->buckets[base_hash(&id, sizeof id, n->seed) % N_BUCKETS];
-        for (p = *bucket; p && !same_plan(p, r);)
-            p = p->chain;
-        if (!p) {
-            p = flow_plan_new(r);
-            if (!p)
-                return NULL;
-            p->chain = *bucket;
-            *bucket = p;
-            n->octets += p->octets;
-            n->n_plans++;
-        }
-        n->recent = p;
+    flow_plan **recent = &n->recent[r->tmpl->serial % N_RECENT];
+    flow_plan *p = *recent;
+    if (p && same_plan(p, r))
+        return p;
+    if (n->octets > MAX_OCTETS || n->n_plans > MAX_PLANS) {
+        if (flow_batch_table(b) == FLOW_TABLE_FLOWS)
+            (void)flow_flush(n, b);
+        flow_normaliser_forget(n);
     }
-    if (p->batch != b || p->generation != b->generation) {
-        for (uint32_t i = 0; i < p->n_targets; i++)
-            if (p->targets[i].extra)
-                p->targets[i].column = FLOW_NONE;
-        p->batch = b;
-        p->generation = b->generation;
+    struct {
+        uint64_t serial;
+        const weir_template *tmpl;
+    } id = {r->tmpl->serial, r->tmpl};
+    flow_plan **bucket = &n->buckets[base_hash(&id, sizeof id, n->seed) % N_BUCKETS];
+    for (p = *bucket; p && !same_plan(p, r);)
+        p = p->chain;
+    if (!p) {
+        p = flow_plan_new(r);
+        if (!p)
+            return NULL;
+        p->chain = *bucket;
+        *bucket = p;
+        n->octets += p->octets;
+        n->n_plans++;
     }
+    *recent = p;
     return p;
+}
+
+/* Extra columns have their numbers for one filling of one batch. */
+static void bind(flow_plan *p, const flow_batch *b)
+{
+    if (p->generation == b->generation)
+        return;
+    for (uint32_t i = 0; i < p->n_targets; i++)
+        if (p->targets[i].extra)
+            p->targets[i].column = FLOW_NONE;
+    p->generation = b->generation;
 }
 
 /* ---- the JSON column ---- */
@@ -689,102 +722,374 @@ static void run_op(struct pass *s, const weir_record *r, const struct flow_op *o
 
 /* ---- what is the same for all records of a packet ---- */
 
-/* flow_fill_key with the code of the last call, when the key is the same; len <= 16. */
-static bool fill_recent(flow_batch *b, struct recent *last, uint32_t column, uint32_t row,
-                        uint32_t n, const void *key, uint32_t len)
+/* Records of one template from several packets, each behind the one before; the row of the first one. */
+struct records {
+    weir_record like; /* one of them, without its octets and its packet */
+    const uint8_t *data;
+    uint32_t stride; /* octets from one to the next */
+    uint32_t n, row;
+    const struct flow_span *spans;
+    uint32_t n_spans;
+    struct flow_packet *packets; /* of the spans */
+    const struct flow_stage *stage; /* with the tails of records that have them; or NULL */
+};
+
+static struct flow_packet packet_of(const weir_packet *p)
 {
-    if (last->len != len || last->batch != b || last->generation != b->generation ||
+    struct flow_packet out = {.packet = *p,
+                              .received_us = us_of(p->received_ns),
+                              .export_us = us_of(weir_packet_export_ns(p))};
+    out.packet.data = NULL;
+    out.packet.len = 0;
+    return out;
+}
+
+/* The key's code, which mostly is that of the last call; len <= 16. UINT32_MAX: out of memory. */
+static uint32_t recent_code(flow_batch *b, struct recent *last, uint32_t column, const void *key,
+                            uint32_t len)
+{
+    if (last->len != len || last->generation != b->generation ||
         memcmp(last->key, key, len) != 0) {
         uint32_t code = flow_batch_key(b, column, key, len);
         if (code == UINT32_MAX)
-            return false;
+            return code;
         last->len = len;
         last->code = code;
-        last->batch = b;
         last->generation = b->generation;
         memcpy(last->key, key, len);
     }
-    return flow_fill_u64(b, column, row, n, last->code);
+    return last->code;
 }
 
-static bool head(flow_normaliser *norm, flow_batch *b, const weir_record *r, uint32_t row,
-                 uint32_t n)
+/* Room for some values of each span. */
+static uint64_t *values_of(struct pass *s, const struct records *in, size_t some)
 {
-    const weir_packet *p = r->packet;
-    bool ok = flow_fill_u64(b, FLOW_received, row, n, (uint64_t)us_of(p->received_ns)) &&
-              flow_fill_u64(b, FLOW_protocol_version, row, n, p->version);
-    if (p->from.family)
-        ok = ok &&
-             fill_recent(b, &norm->exporter, FLOW_exporter, row, n, p->from.addr,
-                         p->from.family == 4 ? 4 : 16) &&
-             flow_fill_u64(b, FLOW_exporter_port, row, n, p->from.port);
-    if (p->version != 1) /* whose header has neither */
-        ok = ok && flow_fill_u64(b, FLOW_domain, row, n, p->domain);
-    /* Once a packet: rows that are sorted by something else would pay 15 bits each for what says nothing new. */
-    uint64_t *told = &norm->told[flow_batch_table(b)];
-    if (p->version != 1 && *told != p->id) {
-        ok = ok && flow_fill_u64(b, FLOW_sequence, row, 1, p->sequence);
-        *told = p->id;
+    flow_normaliser *n = s->n;
+    if (some * in->n_spans > n->cap_values) {
+        uint64_t *grown = realloc(n->values, some * in->n_spans * sizeof *grown);
+        s->failed |= !grown;
+        if (!grown)
+            return NULL;
+        n->values = grown;
+        n->cap_values = some * in->n_spans;
     }
-    if (r->tmpl->id)
-        ok = ok && flow_fill_u64(b, FLOW_template_id, row, n, r->tmpl->id);
-    return ok;
+    return n->values;
 }
 
-static bool put_sampling(flow_normaliser *norm, flow_batch *b, uint32_t row, uint32_t n,
-                         const weir_sampling *sampling)
+/* A value for the records of each span; all of them have the first one's unless differ. */
+static void fill(struct pass *s, const struct records *in, uint32_t column, const uint64_t *values,
+                 bool differ)
 {
-    if (!(sampling->rate > 0) || sampling->origin == WEIR_ORIGIN_UNKNOWN)
-        return true;
-    const char *source = weir_origin_text((weir_origin)sampling->origin);
-    uint64_t bits;
-    memcpy(&bits, &sampling->rate, sizeof bits);
-    return flow_fill_u64(b, FLOW_sampling_rate, row, n, bits) &&
-           fill_recent(b, &norm->source, FLOW_sampling_source, row, n, source,
-                       (uint32_t)strlen(source));
+    if (!s->failed)
+        s->failed = differ ? !flow_fill_spans(s->b, column, in->row, in->n, in->spans, values,
+                                              in->n_spans)
+                           : !flow_fill_u64(s->b, column, in->row, in->n, values[0]);
+}
+
+/* The same where some spans have none. */
+static void fill_some(struct pass *s, const struct records *in, uint32_t column,
+                      const uint64_t *values, uint64_t none)
+{
+    for (uint32_t i = 0; i < in->n_spans && !s->failed; i++) {
+        const struct flow_span *span = &in->spans[i];
+        if (values[i] != none)
+            s->failed =
+                !flow_fill_u64(s->b, column, in->row + span->start, span->n, values[i]);
+    }
+}
+
+/* The code of a packet's exporter in this batch. */
+static uint32_t exporter_code(struct pass *s, struct flow_packet *p)
+{
+    if (p->generation != s->b->generation) {
+        const weir_endpoint *from = &p->packet.from;
+        p->exporter = recent_code(s->b, &s->n->exporter, FLOW_exporter, from->addr,
+                                  from->family == 4 ? 4 : 16);
+        s->failed |= p->exporter == UINT32_MAX;
+        p->generation = s->b->generation;
+    }
+    return p->exporter;
+}
+
+/* Once a packet: rows that are sorted by something else would pay 15 bits each for what says nothing new. */
+static void head_sequence(struct pass *s, const struct records *in, uint64_t *values)
+{
+    uint32_t n = 0;
+    if (!room_for_items(s, in->n_spans, sizeof(uint32_t)))
+        return;
+    uint32_t *rows = s->n->items;
+    for (uint32_t i = 0; i < in->n_spans; i++) {
+        rows[n] = in->row + in->spans[i].start;
+        values[n] = in->packets[in->spans[i].packet].packet.sequence;
+        n += in->spans[i].sequence;
+    }
+    s->failed = s->failed || !flow_fill_sparse(s->b, FLOW_sequence, rows, values, n);
+}
+
+static void head(struct pass *s, const struct records *in)
+{
+    enum { RECEIVED, EXPORTER, PORT, DOMAIN, N };
+    const uint64_t none = UINT64_MAX;
+    uint64_t *values = values_of(s, in, N), differ[N] = {0};
+    if (!values)
+        return;
+    uint64_t *v[N];
+    for (int k = 0; k < N; k++)
+        v[k] = values + (size_t)k * in->n_spans;
+    bool all = true;
+    for (uint32_t i = 0; i < in->n_spans; i++) {
+        struct flow_packet *p = &in->packets[in->spans[i].packet];
+        bool known = p->packet.from.family; /* of a payload file nobody knows who sent it */
+        all &= known;
+        v[RECEIVED][i] = (uint64_t)p->received_us;
+        v[EXPORTER][i] = known ? exporter_code(s, p) : none;
+        v[PORT][i] = known ? p->packet.from.port : none;
+        v[DOMAIN][i] = p->packet.domain;
+        for (int k = 0; k < N; k++)
+            differ[k] |= v[k][i] ^ v[k][0];
+    }
+    const weir_packet *first = &in->packets[in->spans[0].packet].packet;
+    const uint64_t version = first->version, id = in->like.tmpl->id;
+    fill(s, in, FLOW_received, v[RECEIVED], differ[RECEIVED]);
+    fill(s, in, FLOW_protocol_version, &version, false);
+    if (all) {
+        fill(s, in, FLOW_exporter, v[EXPORTER], differ[EXPORTER]);
+        fill(s, in, FLOW_exporter_port, v[PORT], differ[PORT]);
+    } else {
+        fill_some(s, in, FLOW_exporter, v[EXPORTER], none);
+        fill_some(s, in, FLOW_exporter_port, v[PORT], none);
+    }
+    if (id)
+        fill(s, in, FLOW_template_id, &id, false);
+    if (version != 1) { /* whose header has neither */
+        fill(s, in, FLOW_domain, v[DOMAIN], differ[DOMAIN]);
+        head_sequence(s, in, values);
+    }
+}
+
+/* ---- rates ---- */
+
+static bool known_rate(const struct flow_span *span)
+{
+    return span->rate > 0 && span->origin != WEIR_ORIGIN_UNKNOWN;
+}
+
+/* Where a rate comes from, as a code of its column. */
+static uint64_t source_code(struct pass *s, const struct flow_span *span)
+{
+    const char *source = weir_origin_text((weir_origin)span->origin);
+    uint32_t code = recent_code(s->b, &s->n->source, FLOW_sampling_source, source,
+                                (uint32_t)strlen(source));
+    s->failed |= code == UINT32_MAX;
+    return code;
+}
+
+static void put_rates(struct pass *s, const struct records *in)
+{
+    const struct flow_span *first = &in->spans[0];
+    bool all = known_rate(first), any = all, differ = false;
+    for (uint32_t i = 1; i < in->n_spans; i++) {
+        const struct flow_span *span = &in->spans[i];
+        bool known = known_rate(span);
+        all &= known;
+        any |= known;
+        differ |= span->origin != first->origin ||
+                  memcmp(&span->rate, &first->rate, sizeof first->rate) != 0;
+    }
+    if (!any)
+        return;
+    uint64_t *v = values_of(s, in, 1);
+    for (uint32_t i = 0; v && i < (differ ? in->n_spans : 1); i++) /* no rate is 0 */
+        memcpy(&v[i], known_rate(&in->spans[i]) ? &in->spans[i].rate : &(double){0}, sizeof *v);
+    if (all && v)
+        fill(s, in, FLOW_sampling_rate, v, differ);
+    else if (v)
+        fill_some(s, in, FLOW_sampling_rate, v, 0);
+    for (uint32_t i = 0; v && i < (differ ? in->n_spans : 1) && !s->failed; i++)
+        v[i] = known_rate(&in->spans[i]) ? source_code(s, &in->spans[i]) : UINT64_MAX;
+    if (all && v)
+        fill(s, in, FLOW_sampling_source, v, differ);
+    else if (v)
+        fill_some(s, in, FLOW_sampling_source, v, UINT64_MAX);
+}
+
+/* Fields that decide on the rates of the records of a packet. */
+struct deciders {
+    uint32_t n, octets;
+    uint32_t fields[8];
+};
+
+static struct deciders deciders_of(const flow_plan *p, const weir_record *r)
+{
+    struct deciders d = {0};
+    for (uint32_t k = 0; k < p->n_sampling; k++) {
+        const weir_field *f = &r->fields[p->sampling[k]];
+        if (f->length == 0 || !wire_sampling_decides(r, f->element))
+            continue;
+        d.fields[d.n++] = p->sampling[k];
+        d.octets += f->length;
+    }
+    return d;
+}
+
+/* Whether two records agree in what decides. */
+static bool same_key(const struct deciders *d, const weir_record *a, const weir_record *b)
+{
+    for (uint32_t k = 0; k < d->n; k++) {
+        const weir_field *f = &a->fields[d->fields[k]];
+        if (f->length == 1 ? a->data[f->offset] != b->data[f->offset]
+                           : memcmp(a->data + f->offset, b->data + f->offset, f->length) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void rate_key(const struct deciders *d, const weir_record *r,
+                     uint8_t key[FLOW_SAMPLING_OCTETS])
+{
+    memset(key, 0, FLOW_SAMPLING_OCTETS);
+    for (uint32_t k = 0, at = 0; k < d->n; k++) {
+        const weir_field *f = &r->fields[d->fields[k]];
+        memcpy(key + at, r->data + f->offset, f->length);
+        at += f->length;
+    }
+}
+
+/* Records of one packet into spans of one rate each, where records differ: asked for once for each content of the fields
+ * that decide. Returns how many spans; 0: more than max. */
+static uint32_t split(const flow_plan *p, const weir_record *first, uint32_t n_records,
+                      const struct flow_span *like, struct flow_span *out, uint32_t max)
+{
+    struct {
+        uint8_t key[FLOW_SAMPLING_OCTETS];
+        weir_sampling sampling;
+    } known[N_RATES];
+    struct deciders d = deciders_of(p, first);
+    bool compared = p->sampling_octets <= FLOW_SAMPLING_OCTETS;
+    uint32_t n_known = 0, n_out = 0;
+    weir_record r = *first, before = r;
+    for (uint32_t i = 0; i < n_records; i++, r.data += r.len) {
+        if (i > 0 && compared && same_key(&d, &r, &before)) {
+            out[n_out - 1].n++;
+            continue;
+        }
+        weir_sampling now;
+        before = r;
+        if (compared) {
+            uint8_t key[FLOW_SAMPLING_OCTETS];
+            uint32_t k = 0;
+            rate_key(&d, &r, key);
+            while (k < n_known && memcmp(known[k].key, key, sizeof key) != 0)
+                k++;
+            if (k == n_known) {
+                if (n_known == N_RATES)
+                    k = i % N_RATES;
+                else
+                    n_known++;
+                memcpy(known[k].key, key, sizeof key);
+                known[k].sampling = weir_record_sampling(&r);
+            }
+            now = known[k].sampling;
+        } else {
+            now = weir_record_sampling(&r);
+        }
+        if (n_out == 0 || out[n_out - 1].origin != now.origin ||
+            memcmp(&out[n_out - 1].rate, &now.rate, sizeof now.rate) != 0) {
+            if (n_out == max)
+                return 0;
+            out[n_out] = *like;
+            out[n_out].start += i;
+            out[n_out].origin = now.origin;
+            out[n_out].rate = now.rate;
+            n_out++;
+        }
+        out[n_out - 1].n++;
+    }
+    return n_out;
+}
+
+/* Records of one packet as spans of one rate each. start: of the first record. Returns how many; 0: more than max. */
+static uint32_t spans_of(flow_normaliser *n, flow_plan *p, const weir_record *first,
+                         uint32_t n_records, uint32_t start, uint32_t packet,
+                         struct flow_span *out, uint32_t max)
+{
+    struct flow_span span = {.start = start, .packet = packet};
+    const weir_packet *from = first->packet;
+    uint64_t epoch = wire_sampling_epoch(first);
+    uint32_t n_out = 1;
+    if (max == 0)
+        return 0;
+    if (p->rate_stream != first->stream || p->rate_epoch != epoch ||
+        p->rate_header != from->sampling) {
+        p->rate_stream = NULL;
+        if (wire_sampling_uniform(first)) {
+            p->rate = weir_record_sampling(first);
+            p->rate_stream = first->stream;
+            p->rate_epoch = epoch;
+            p->rate_header = from->sampling;
+        }
+    }
+    if (p->rate_stream) {
+        span.n = n_records;
+        span.origin = p->rate.origin;
+        span.rate = p->rate.rate;
+        out[0] = span;
+    } else {
+        n_out = split(p, first, n_records, &span, out, max);
+    }
+    uint64_t *told = &n->told[first->tmpl->options];
+    if (n_out) {
+        out[0].sequence = from->version != 1 && *told != from->id;
+        *told = from->id;
+    }
+    return n_out;
 }
 
 /* ---- a field at a time over n records ---- */
 
-/* Records of a set, and the row of the first one. */
-struct records {
-    const weir_record *first;
-    uint32_t n, row;
-};
-
-static weir_record record_at(const struct records *in, uint32_t i)
+/* Record i; *span is that of a record before it. */
+static weir_record record_at(const struct pass *s, const struct records *in, uint32_t i,
+                             uint32_t *span)
 {
-    weir_record r = *in->first;
-    r.data += (size_t)i * r.len;
+    weir_record r = in->like;
+    while (i >= in->spans[*span].start + in->spans[*span].n)
+        ++*span;
+    r.packet = &in->packets[in->spans[*span].packet].packet;
+    r.data = in->data + (size_t)i * in->stride;
+    if (in->stage) {
+        const struct flow_tail *tail = &in->stage->tails[i];
+        size_t octets = (r.n_fields - s->p->n_fixed) * sizeof *r.fields;
+        memcpy(s->p->scratch + s->p->n_fixed, in->stage->tail + tail->at, octets);
+        r.fields = s->p->scratch;
+        r.data = in->stage->tail + tail->at + octets;
+        r.len = tail->len;
+    }
     return r;
 }
 
 static void each(struct pass *s, const struct records *in, const struct flow_op *op)
 {
-    for (uint32_t i = 0; i < in->n && !s->failed; i++) {
-        weir_record r = record_at(in, i);
+    for (uint32_t i = 0, span = 0; i < in->n && !s->failed; i++) {
+        weir_record r = record_at(s, in, i, &span);
         run_op(s, &r, op, in->row + i);
     }
 }
 
+/* Whether a field has the same place in all records. */
+static bool has_place(const struct pass *s, uint32_t field)
+{
+    return field < s->p->n_fixed;
+}
+
 static struct flow_run run_of(const struct records *in, uint32_t field)
 {
-    const weir_field *f = &in->first->fields[field];
-    return (struct flow_run){in->first->data + f->offset, in->first->len, in->n, f->length};
+    const weir_field *f = &in->like.fields[field];
+    return (struct flow_run){in->data + f->offset, in->stride, in->n, f->length};
 }
 
 static void load_value(struct pass *s, const struct records *in, const struct flow_op *op)
 {
     struct flow_target *t = &s->p->targets[op->target];
-    if (op->fn) {
-        struct flow_run run = run_of(in, op->field);
-        void *out = flow_col_append(s->b, &s->b->cols[op->column], in->row, in->n);
-        if (out)
-            op->fn(out, &run);
-        else
-            s->failed = true;
-        return;
-    }
     if (op->load != FLOW_LOAD_ROWS) {
         uint32_t column = column_of(s, t, in->row);
         if (s->failed)
@@ -803,13 +1108,16 @@ static void load_value(struct pass *s, const struct records *in, const struct fl
     each(s, in, op);
 }
 
-/* Where all records of a set take the same one, which is so most of the time, both fields have their kernels. */
+/* Where all records take the same one, which is so most of the time, both fields have their kernels. */
 static void all_either(struct pass *s, const struct records *in, const struct flow_op *op)
 {
-    bool six = takes_six(s->p, in->first, op), mixed = false;
-    for (uint32_t i = 1; i < in->n && !mixed; i++) {
-        weir_record r = record_at(in, i);
-        mixed = takes_six(s->p, &r, op) != six;
+    uint32_t span = 0;
+    bool six = false, mixed = false;
+    for (uint32_t i = 0; i < in->n && !mixed; i++) {
+        weir_record r = record_at(s, in, i, &span);
+        bool takes = takes_six(s->p, &r, op);
+        mixed = i > 0 && takes != six;
+        six = takes;
     }
     if (mixed) {
         each(s, in, op);
@@ -826,74 +1134,116 @@ static void all_either(struct pass *s, const struct records *in, const struct fl
         load_value(s, in, &ops[1]);
 }
 
-/* sysUptime in milliseconds against the header's, as uptime_ns in src/wire/time.c has it. */
-static void load_uptime(int64_t *restrict out, const struct flow_run *in, uint32_t uptime_ms,
-                        int64_t export_us)
+/* Moments of sysUptime, each against the header of its packet. */
+static void put_uptimes(const struct pass *s, const struct records *in, uint32_t from, uint32_t n,
+                        const uint32_t *values, int64_t *out)
 {
-    for (uint32_t i = 0; i < in->n; i++) {
-        uint32_t v;
-        memcpy(&v, in->at + i * in->stride, sizeof v);
-        uint32_t ahead_ms = __builtin_bswap32(v) - uptime_ms;
-        int64_t ahead = ahead_ms, age = (uint32_t)-ahead_ms;
-        out[i] = export_us + (ahead < WIRE_AHEAD_MS ? ahead : -age) * 1000;
+    for (uint32_t i = 0; i < in->n_spans; i++) {
+        const struct flow_span *span = &in->spans[i];
+        const struct flow_packet *p = &in->packets[span->packet];
+        uint32_t end = span->start + span->n;
+        if (span->start >= from + n || end <= from)
+            continue;
+        uint32_t a = span->start > from ? span->start - from : 0;
+        uint32_t z = end < from + n ? end - from : n;
+        s->b->kernels->uptime(out + a, values + a, z - a, p->packet.uptime_ms, WIRE_AHEAD_MS,
+                              p->export_us);
     }
 }
 
-/* Milliseconds since 1970; false: one of them is 0 or beyond what weir_value_read takes. */
-static bool load_milliseconds(int64_t *restrict out, const struct flow_run *in)
+/* One of the numbers of a window from records [from, from + n) into its column. */
+static void put_lane(struct pass *s, const struct records *in, const struct flow_lane *lane,
+                     uint32_t from, uint32_t n, const uint32_t *high, const uint32_t *low)
 {
-    bool odd = false;
-    for (uint32_t i = 0; i < in->n; i++) {
-        uint64_t v;
-        memcpy(&v, in->at + i * in->stride, sizeof v);
-        v = __builtin_bswap64(v);
-        odd |= v - 1 >= INT64_MAX / 1000000;
-        out[i] = (int64_t)(v * 1000);
+    const struct flow_kernels *k = s->b->kernels;
+    struct flow_col *c = &s->b->cols[lane->column];
+    void *out = (uint8_t *)c->data + (size_t)(in->row + from) * c->width;
+    if (lane->kind == FLOW_LANE_KEY) {
+        s->failed = !flow_codes4(s->b, &c->keys, high, n, out);
+    } else if (lane->kind == FLOW_LANE_TIME && lane->wide) {
+        s->odd_times |= !k->milliseconds(out, high, low, n, INT64_MAX / 1000000);
+    } else if (lane->kind == FLOW_LANE_TIME) {
+        put_uptimes(s, in, from, n, high, out);
+    } else if (lane->kind == FLOW_LANE_UINT) {
+        if (lane->width == 1)
+            s->p->ops[lane->op].misfit |= k->to8(out, high, n) >> 8 != 0;
+        else if (lane->width == 2)
+            s->p->ops[lane->op].misfit |= k->to16(out, high, n) >> 16 != 0;
+        else if (lane->wide)
+            k->join64(out, high, low, n);
+        else if (lane->width == 8)
+            k->to64(out, high, n);
     }
-    return !odd;
 }
 
-/* Both times by a kernel, where every record has both in one common form. */
-static bool load_times(const struct pass *s, const struct records *in, int64_t *first,
-                       int64_t *last)
+/* The plan's windows over all records. */
+static void all_windows(struct pass *s, const struct records *in)
 {
-    const struct wire_time_fields *t = &s->p->times;
-    const weir_packet *packet = in->first->packet;
-    if (!s->p->times_kept[0] || !s->p->times_kept[1] || t->first_family != t->last_family)
-        return false;
-    struct flow_run from = run_of(in, (uint32_t)t->first), to = run_of(in, (uint32_t)t->last);
-    if (t->first_family == WIRE_FAMILY_UPTIME && packet->version != 10) {
-        int64_t export_us = us_of(weir_packet_export_ns(packet));
-        load_uptime(first, &from, packet->uptime_ms, export_us);
-        load_uptime(last, &to, packet->uptime_ms, export_us);
-        return true;
+    uint32_t numbers[4][FLOW_KERNEL_ROWS];
+    const flow_plan *p = s->p;
+    for (uint32_t i = 0; i < p->n_windows; i++)
+        for (uint32_t k = 0; k < 4; k++) {
+            const struct flow_lane *lane = &p->windows[i].lanes[k];
+            if (lane->kind == FLOW_LANE_NONE || lane->kind == FLOW_LANE_LOW)
+                continue;
+            if (!flow_col_append(s->b, &s->b->cols[lane->column], in->row, in->n)) {
+                s->failed = true;
+                return;
+            }
+            const struct flow_col *c = &s->b->cols[lane->column];
+            for (size_t at = (size_t)in->row * c->width, end = at + (size_t)in->n * c->width; at < end; at += 64)
+                __builtin_prefetch((const uint8_t *)c->data + at, 1, 2);
+        }
+    for (uint32_t from = 0; from < in->n; from += FLOW_KERNEL_ROWS) {
+        uint32_t n = in->n - from < FLOW_KERNEL_ROWS ? in->n - from : FLOW_KERNEL_ROWS;
+        for (uint32_t i = 0; i < p->n_windows && !s->failed; i++) {
+            const struct flow_window *w = &p->windows[i];
+            uint32_t *out[4];
+            for (uint32_t k = 0; k < 4; k++) {
+                const struct flow_lane *lane = &w->lanes[k];
+                out[k] = numbers[k];
+                if (lane->kind == FLOW_LANE_UINT && lane->width == 4) /* no need to go elsewhere */
+                    out[k] = (uint32_t *)s->b->cols[lane->column].data + in->row + from;
+            }
+            s->b->kernels->window(in->data + (size_t)from * in->stride + w->offset, in->stride, n,
+                                  w->shuffle, out);
+            for (uint32_t k = 0; k < 4 && !s->failed; k++)
+                put_lane(s, in, &w->lanes[k], from, n, out[k], out[(k + 1) % 4]);
+        }
     }
-    return t->first_family == WIRE_FAMILY_MILLISECONDS && load_milliseconds(first, &from) &&
-           load_milliseconds(last, &to);
+}
+
+/* A windowed field some of whose values are too large for its column. */
+static void put_misfits(struct pass *s, const struct records *in, struct flow_op *op)
+{
+    op->misfit = false;
+    flow_col_cut(s->b, s->p->targets[op->target].column, in->row);
+    each(s, in, op);
 }
 
 static void all_times(struct pass *s, const struct records *in, const struct flow_op *op)
 {
-    if (!wire_times_plain(in->first)) {
+    if (!wire_times_plain(&in->like)) {
         each(s, in, op);
         return;
     }
+    if (s->p->times_windowed && !s->odd_times)
+        return;
     int64_t *first = flow_batch_values(s->b, FLOW_first, in->row, in->n);
     int64_t *last = flow_batch_values(s->b, FLOW_last, in->row, in->n);
     s->failed = !first || !last;
-    if (s->failed || load_times(s, in, first, last))
+    if (s->failed)
         return;
-    int64_t first_ns, last_ns;
     if (s->p->times.first < 0 && s->p->times.last < 0) { /* the export time of the packet */
-        (void)weir_record_times(in->first, &first_ns, &last_ns);
-        for (uint32_t i = 0; i < in->n; i++) {
-            first[i] = us_of(first_ns);
-            last[i] = us_of(last_ns);
-        }
+        for (uint32_t i = 0; i < in->n_spans; i++)
+            for (uint32_t k = 0; k < in->spans[i].n; k++)
+                first[in->spans[i].start + k] = last[in->spans[i].start + k] =
+                    in->packets[in->spans[i].packet].export_us;
         return;
     }
-    for (uint32_t i = 0; i < in->n && !s->failed; i++) {
-        weir_record r = record_at(in, i);
+    for (uint32_t i = 0, span = 0; i < in->n && !s->failed; i++) {
+        int64_t first_ns, last_ns;
+        weir_record r = record_at(s, in, i, &span);
         unsigned flags = weir_record_times(&r, &first_ns, &last_ns);
         first[i] = us_of(first_ns);
         last[i] = us_of(last_ns);
@@ -901,93 +1251,79 @@ static void all_times(struct pass *s, const struct records *in, const struct flo
     }
 }
 
+/* Type and code out of the destination port, where the columns have all that is needed. */
+static void icmp_of_ports(struct pass *s, const struct records *in)
+{
+    uint32_t rows[FLOW_KERNEL_ROWS];
+    uint64_t values[FLOW_KERNEL_ROWS];
+    const uint8_t *protos = (const uint8_t *)s->b->cols[FLOW_proto].data + in->row;
+    const uint16_t *ports = (const uint16_t *)s->b->cols[FLOW_dst_port].data + in->row;
+    for (uint32_t from = 0; from < in->n && !s->failed; from += FLOW_KERNEL_ROWS) {
+        uint32_t n = in->n - from < FLOW_KERNEL_ROWS ? in->n - from : FLOW_KERNEL_ROWS;
+        uint32_t found =
+            s->b->kernels->either(protos + from, n, PROTO_ICMP, PROTO_ICMP6, rows);
+        for (uint32_t i = 0; i < found; i++) {
+            values[i] = ports[from + rows[i]] >> 8;
+            rows[i] += in->row + from;
+        }
+        s->failed = !flow_fill_sparse(s->b, FLOW_icmp_type, rows, values, found);
+        for (uint32_t i = 0; i < found; i++)
+            values[i] = ports[rows[i] - in->row] & 255;
+        s->failed = s->failed || !flow_fill_sparse(s->b, FLOW_icmp_code, rows, values, found);
+    }
+}
+
 /* Only records that are ICMP, or that have something to keep, are looked at one by one. */
 static void all_icmp(struct pass *s, const struct records *in, const struct flow_op *op)
 {
     const flow_plan *p = s->p;
+    if (p->icmp_of_ports) {
+        icmp_of_ports(s, in);
+        return;
+    }
     uint32_t fields[FLOW_N_ICMP], n_fields = 0;
+    bool placed = true;
     for (int i = 0; i < FLOW_N_ICMP; i++)
-        if (p->icmp[i] != FLOW_NONE)
+        if (p->icmp[i] != FLOW_NONE) {
             fields[n_fields++] = p->icmp[i];
+            placed &= has_place(s, p->icmp[i]);
+        }
     if (n_fields == 0 && (p->proto == FLOW_NONE || p->dst_port == FLOW_NONE))
         return;
-    if (p->proto == FLOW_NONE || in->first->fields[p->proto].length != 1) {
+    if (p->proto == FLOW_NONE || in->like.fields[p->proto].length != 1 ||
+        !has_place(s, p->proto) || !placed) {
         each(s, in, op);
         return;
     }
     struct flow_run protos = run_of(in, p->proto);
-    for (uint32_t i = 0; i < in->n && !s->failed; i++) {
+    for (uint32_t i = 0, span = 0; i < in->n && !s->failed; i++) {
         uint8_t proto = protos.at[i * protos.stride];
         bool look = proto == PROTO_ICMP || proto == PROTO_ICMP6;
         if (!look && n_fields == 0)
             continue;
-        weir_record r = record_at(in, i);
+        weir_record at = in->like;
+        at.data = in->data + (size_t)i * in->stride;
         for (uint32_t k = 0; k < n_fields; k++)
-            look |= !is_zero(&r, fields[k]);
-        if (look)
+            look |= !is_zero(&at, fields[k]);
+        if (look) {
+            weir_record r = record_at(s, in, i, &span);
             run_op(s, &r, op, in->row + i);
-    }
-}
-
-/* Rates of the records: asked for once for each content of the fields that decide. */
-static void all_rates(struct pass *s, const struct records *in)
-{
-    const flow_plan *p = s->p;
-    struct {
-        uint8_t key[FLOW_SAMPLING_OCTETS];
-        weir_sampling sampling;
-    } known[N_RATES];
-    uint32_t n_known = 0, start = 0;
-    weir_sampling before = {0};
-    if (wire_sampling_uniform(in->first)) {
-        before = weir_record_sampling(in->first);
-        s->failed = !put_sampling(s->n, s->b, in->row, in->n, &before);
-        return;
-    }
-    for (uint32_t i = 0; i < in->n && !s->failed; i++) {
-        weir_record r = record_at(in, i);
-        weir_sampling now;
-        if (p->sampling_octets > FLOW_SAMPLING_OCTETS) {
-            now = weir_record_sampling(&r);
-        } else {
-            uint8_t key[FLOW_SAMPLING_OCTETS] = {0};
-            for (uint32_t k = 0, at = 0; k < p->n_sampling; k++) {
-                const weir_field *f = &r.fields[p->sampling[k]];
-                if (f->length)
-                    memcpy(key + at, r.data + f->offset, f->length);
-                at += f->length;
-            }
-            uint32_t k = 0;
-            while (k < n_known && memcmp(known[k].key, key, sizeof key) != 0)
-                k++;
-            if (k == n_known) {
-                if (n_known == N_RATES)
-                    k = i % N_RATES;
-                else
-                    n_known++;
-                memcpy(known[k].key, key, sizeof key);
-                known[k].sampling = weir_record_sampling(&r);
-            }
-            now = known[k].sampling;
         }
-        if (i > 0 && (memcmp(&now.rate, &before.rate, sizeof now.rate) != 0 ||
-                      now.origin != before.origin)) {
-            s->failed = !put_sampling(s->n, s->b, in->row + start, i - start, &before);
-            start = i;
-        }
-        before = now;
     }
-    if (in->n > start && !s->failed)
-        s->failed = !put_sampling(s->n, s->b, in->row + start, in->n - start, &before);
 }
 
 static void all_ops(struct pass *s, const struct records *in)
 {
+    if (s->p->n_windows)
+        all_windows(s, in);
     for (uint32_t i = 0; i < s->p->n_ops && !s->failed; i++) {
-        const struct flow_op *op = &s->p->ops[i];
+        struct flow_op *op = &s->p->ops[i];
         switch ((enum flow_op_kind)op->kind) {
         case FLOW_OP_VALUE:
-            load_value(s, in, op);
+            if (!op->windowed)
+                load_value(s, in, op);
+            else if (op->misfit)
+                put_misfits(s, in, op);
             break;
         case FLOW_OP_TIMES:
             all_times(s, in, op);
@@ -1008,83 +1344,256 @@ static void all_ops(struct pass *s, const struct records *in)
     }
 }
 
-/* ---- the ways in ---- */
+/* ---- records into rows at once ---- */
 
 /* Begin: entries forgotten, a row for each record, the head filled. */
-static bool begin(struct pass *s, const weir_record *r, uint32_t n_rows, uint32_t *row)
+static bool begin(struct pass *s, struct records *in)
 {
     flow_normaliser *n = s->n;
     n->n_entries = 0;
     base_buf_reset(&n->text);
-    s->p = plan_of(n, s->b, r);
-    if (!s->p)
+    bind(s->p, s->b);
+    in->row = flow_batch_add_rows(s->b, in->n);
+    if (in->row == UINT32_MAX)
         return false;
-    *row = flow_batch_add_rows(s->b, n_rows);
-    if (*row == UINT32_MAX)
-        return false;
-    s->failed = !head(n, s->b, r, *row, n_rows);
+    head(s, in);
     return true;
 }
 
-static weir_status lost(struct pass *s, uint64_t n_rows)
+static weir_status lost(flow_normaliser *n, uint64_t n_rows)
 {
-    s->n->counters.rows_lost += n_rows;
+    n->counters.rows_lost += n_rows;
     return WEIR_ENOMEM;
 }
 
-static weir_status end(struct pass *s, uint32_t row, uint32_t n_rows, uint32_t extra,
-                       uint64_t *counter)
+static weir_status end(struct pass *s, const struct records *in, uint32_t extra, uint64_t *counter)
 {
     s->failed = s->failed || !put_entries(s->n, s->b, extra);
     if (s->failed) {
-        flow_batch_cut(s->b, row);
+        flow_batch_cut(s->b, in->row);
         s->n->told[flow_batch_table(s->b)] = 0;
-        return lost(s, n_rows);
+        return lost(s->n, in->n);
     }
-    *counter += n_rows;
+    *counter += in->n;
     return WEIR_OK;
+}
+
+/* The records, a field at a time. */
+static weir_status put_records(flow_normaliser *n, flow_batch *b, flow_plan *p, struct records *in)
+{
+    struct pass s = {.n = n, .b = b, .p = p, .gap_left = MAX_GAP};
+    if (!begin(&s, in))
+        return lost(n, in->n);
+    if (!s.failed)
+        put_rates(&s, in);
+    if (!s.failed)
+        all_ops(&s, in);
+    return end(&s, in, FLOW_extra, &n->counters.rows);
+}
+
+/* One record, whatever its template is like. */
+static weir_status put_record(flow_normaliser *n, flow_batch *b, const weir_record *r)
+{
+    bool options = flow_batch_table(b) == FLOW_TABLE_OPTIONS;
+    struct pass s = {.n = n, .b = b, .p = plan_of(n, b, r), .gap_left = MAX_GAP};
+    struct flow_span span;
+    struct flow_packet packet = packet_of(r->packet);
+    struct records in = {.like = *r, .data = r->data, .stride = r->len, .n = 1,
+                         .spans = &span, .n_spans = 1, .packets = &packet};
+    if (!s.p || !spans_of(n, s.p, r, 1, 0, 0, &span, 1) || !begin(&s, &in))
+        return lost(n, 1);
+    if (options) {
+        s.failed = s.failed || (span.origin == WEIR_ORIGIN_RECORD && span.rate > 0 &&
+                                !flow_batch_set_f64(b, FLOW_OPTION_sampling_rate, in.row,
+                                                    span.rate));
+    } else if (!s.failed) {
+        put_rates(&s, &in);
+    }
+    for (uint32_t i = 0; i < s.p->n_ops && !s.failed; i++)
+        run_op(&s, r, &s.p->ops[i], in.row);
+    return options ? end(&s, &in, FLOW_OPTION_extra, &n->counters.option_rows)
+                   : end(&s, &in, FLOW_extra, &n->counters.rows);
 }
 
 weir_status flow_add_record(flow_normaliser *n, flow_batch *b, const weir_record *r)
 {
-    struct pass s = {.n = n, .b = b, .gap_left = MAX_GAP};
-    uint32_t row;
-    if (!begin(&s, r, 1, &row))
-        return lost(&s, 1);
-    weir_sampling sampling = weir_record_sampling(r);
-    s.failed = s.failed || !put_sampling(n, b, row, 1, &sampling);
-    for (uint32_t i = 0; i < s.p->n_ops && !s.failed; i++)
-        run_op(&s, r, &s.p->ops[i], row);
-    return end(&s, row, 1, FLOW_extra, &n->counters.rows);
+    return put_record(n, b, r);
+}
+
+weir_status flow_add_options(flow_normaliser *n, flow_batch *b, const weir_record *r)
+{
+    return put_record(n, b, r);
 }
 
 weir_status flow_add_records(flow_normaliser *n, flow_batch *b, const weir_record *first,
                              size_t n_records)
 {
-    struct pass s = {.n = n, .b = b, .gap_left = MAX_GAP};
-    struct records in = {.first = first, .n = (uint32_t)n_records};
     if (n_records == 0)
         return WEIR_OK;
-    if (n_records >= UINT32_MAX || !begin(&s, first, in.n, &in.row))
-        return lost(&s, n_records);
-    if (!s.failed)
-        all_rates(&s, &in);
-    if (!s.failed)
-        all_ops(&s, &in);
-    return end(&s, in.row, in.n, FLOW_extra, &n->counters.rows);
+    flow_plan *p = n_records < UINT32_MAX ? plan_of(n, b, first) : NULL;
+    if (!p)
+        return lost(n, n_records);
+    struct flow_packet packet = packet_of(first->packet);
+    struct records in = {.like = *first, .data = first->data, .stride = first->len,
+                         .n = (uint32_t)n_records, .packets = &packet};
+    in.n_spans = spans_of(n, p, first, in.n, 0, 0, n->spans, n->cap_spans);
+    if (in.n_spans == 0) {
+        struct flow_span *grown = realloc(n->spans, n_records * sizeof *grown);
+        if (!grown)
+            return lost(n, n_records);
+        n->spans = grown;
+        n->cap_spans = in.n;
+        in.n_spans = spans_of(n, p, first, in.n, 0, 0, n->spans, n->cap_spans);
+    }
+    in.spans = n->spans;
+    return put_records(n, b, p, &in);
 }
 
-weir_status flow_add_options(flow_normaliser *n, flow_batch *b, const weir_record *r)
+/* ---- records that are gathered first ---- */
+
+static void release(flow_normaliser *n, flow_plan *p)
 {
-    struct pass s = {.n = n, .b = b, .gap_left = MAX_GAP};
-    uint32_t row;
-    if (!begin(&s, r, 1, &row))
-        return lost(&s, 1);
-    weir_sampling sampling = weir_record_sampling(r);
-    if (sampling.origin == WEIR_ORIGIN_RECORD && sampling.rate > 0 &&
-        !flow_batch_set_f64(b, FLOW_OPTION_sampling_rate, row, sampling.rate))
-        s.failed = true;
-    for (uint32_t i = 0; i < s.p->n_ops && !s.failed; i++)
-        run_op(&s, r, &s.p->ops[i], row);
-    return end(&s, row, 1, FLOW_OPTION_extra, &n->counters.option_rows);
+    struct flow_stage *stage = p->stage;
+    flow_plan *last = n->active[--n->n_active];
+    n->active[p->active] = last;
+    last->active = p->active;
+    p->stage = NULL;
+    stage->n = stage->n_spans = stage->tail_len = 0;
+    stage->next = n->spare;
+    n->spare = stage;
+    if (n->n_active == 0)
+        n->n_packets = 0;
+}
+
+/* What was gathered of one template. */
+static weir_status put_stage(flow_normaliser *n, flow_batch *b, flow_plan *p)
+{
+    const struct flow_stage *stage = p->stage;
+    struct records in = {.like = {.tmpl = p->own,
+                                  .fields = p->own->fields,
+                                  .n_fields = p->n_fields,
+                                  .n_scope = p->n_scope,
+                                  .len = p->own->min_len},
+                         .data = stage->octets,
+                         .stride = p->stride,
+                         .n = stage->n,
+                         .spans = stage->spans,
+                         .n_spans = stage->n_spans,
+                         .packets = n->packets,
+                         .stage = p->own->variable ? stage : NULL};
+    weir_status status = in.n ? put_records(n, b, p, &in) : WEIR_OK;
+    release(n, p);
+    return status;
+}
+
+weir_status flow_flush(flow_normaliser *n, flow_batch *b)
+{
+    weir_status worst = WEIR_OK;
+    while (n->n_active) {
+        weir_status status = put_stage(n, b, n->active[0]);
+        if (status != WEIR_OK)
+            worst = status;
+    }
+    return worst;
+}
+
+uint64_t flow_noted(const flow_normaliser *n)
+{
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < n->n_active; i++)
+        rows += n->active[i]->stage->n;
+    return rows;
+}
+
+/* The number of the record's packet among those of which records are gathered; there is room for it. */
+static uint32_t note_packet(flow_normaliser *n, const weir_packet *p)
+{
+    const weir_packet *last = n->n_packets ? &n->packets[n->n_packets - 1].packet : NULL;
+    if (!last || last->id != p->id || last->late != p->late)
+        n->packets[n->n_packets++] = packet_of(p);
+    return n->n_packets - 1;
+}
+
+/* Where records of this template are gathered, with room for so many of them. NULL: none can be had. */
+static struct flow_stage *stage_for(flow_normaliser *n, flow_batch *b, flow_plan *p, size_t n_records,
+                                    size_t tail)
+{
+    struct flow_stage *s = p->stage;
+    if (s && (s->n + n_records > p->max_gathered || s->n_spans == FLOW_STAGE_SPANS ||
+              s->tail_len + tail > FLOW_STAGE_OCTETS)) {
+        (void)put_stage(n, b, p);
+        s = NULL;
+    }
+    if (s)
+        return s;
+    if (n->n_active == FLOW_MAX_STAGES)
+        (void)flow_flush(n, b);
+    s = n->spare;
+    if (s)
+        n->spare = s->next;
+    else
+        s = flow_stage_new();
+    if (!s)
+        return NULL;
+    p->stage = s;
+    p->active = n->n_active;
+    n->active[n->n_active++] = p;
+    return s;
+}
+
+weir_status flow_note_records(flow_normaliser *n, flow_batch *b, const weir_record *first,
+                              size_t n_records)
+{
+    if (n_records == 0)
+        return WEIR_OK;
+    if (n->n_packets == FLOW_MAX_PACKETS)
+        (void)flow_flush(n, b);
+    flow_plan *p = plan_of(n, b, first);
+    if (!p || n_records > p->max_gathered || !wire_times_plain(first))
+        return flow_add_records(n, b, first, n_records);
+    struct flow_stage *s = stage_for(n, b, p, n_records, 0);
+    if (!s)
+        return flow_add_records(n, b, first, n_records);
+    uint32_t packet = note_packet(n, first->packet);
+    uint32_t spans = spans_of(n, p, first, (uint32_t)n_records, s->n, packet,
+                              s->spans + s->n_spans, FLOW_STAGE_SPANS - s->n_spans);
+    if (spans == 0)
+        return flow_add_records(n, b, first, n_records);
+    memcpy(s->octets + (size_t)s->n * p->stride, first->data, n_records * p->stride);
+    s->n_spans += spans;
+    s->n += (uint32_t)n_records;
+    return WEIR_OK;
+}
+
+weir_status flow_note_record(flow_normaliser *n, flow_batch *b, const weir_record *r)
+{
+    if (!r->tmpl->variable)
+        return flow_note_records(n, b, r, 1);
+    if (n->n_packets == FLOW_MAX_PACKETS)
+        (void)flow_flush(n, b);
+    flow_plan *p = plan_of(n, b, r);
+    if (!p || !p->max_gathered || !wire_times_plain(r))
+        return put_record(n, b, r);
+    size_t fields = (p->n_fields - p->n_fixed) * sizeof *r->fields, tail = fields + r->len;
+    struct flow_stage *s =
+        tail <= FLOW_STAGE_OCTETS ? stage_for(n, b, p, 1, tail) : NULL;
+    if (!s || !flow_stage_tails(s))
+        return put_record(n, b, r);
+    uint32_t packet = note_packet(n, r->packet);
+    struct flow_span *span = s->spans + s->n_spans, *before = span - 1;
+    if (!spans_of(n, p, r, 1, s->n, packet, span, 1))
+        return put_record(n, b, r);
+    if (s->n_spans && !span->sequence && before->packet == packet &&
+        before->origin == span->origin &&
+        memcmp(&before->rate, &span->rate, sizeof span->rate) == 0)
+        before->n++;
+    else
+        s->n_spans++;
+    s->tails[s->n] = (struct flow_tail){.at = s->tail_len, .len = r->len};
+    memcpy(s->octets + (size_t)s->n * p->stride, r->data, p->stride);
+    memcpy(s->tail + s->tail_len, r->fields + p->n_fixed, fields);
+    memcpy(s->tail + s->tail_len + fields, r->data, r->len);
+    s->tail_len += (uint32_t)(tail + 7) & ~7u;
+    s->n++;
+    return WEIR_OK;
 }

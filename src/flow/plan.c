@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "flow/flow.h"
+#include "flow/stage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,7 +211,7 @@ static uint8_t load_of(const struct maker *m, const struct flow_op *op)
 {
     const weir_field *f = &m->r->fields[op->field];
     const struct flow_target *t = &m->p->targets[op->target];
-    if (m->r->tmpl->variable || op->how != FLOW_HOW_PLAIN || t->list)
+    if (op->field >= m->p->n_fixed || op->how != FLOW_HOW_PLAIN || t->list)
         return FLOW_LOAD_ROWS;
     switch (f->element->type) {
     case WEIR_TYPE_UNSIGNED8:
@@ -240,12 +241,6 @@ static void add_value(struct maker *m, uint32_t field, uint32_t target, uint8_t 
     op->how = how;
     op->target = target;
     op->load = load_of(m, op);
-    const struct flow_target *t = &m->p->targets[target];
-    size_t width = flow_type_octets((enum flow_type)t->type);
-    if (op->load == FLOW_LOAD_UINT && !t->extra && m->r->fields[field].length <= width) {
-        op->fn = flow_load_uint_fn(m->r->fields[field].length, width);
-        op->column = t->column;
-    }
 }
 
 static bool is_element(const weir_element *e, uint16_t id)
@@ -447,8 +442,151 @@ static void make_sampling(struct maker *m)
             p->sampling[p->n_sampling++] = i;
         else
             p->sampling_octets = FLOW_SAMPLING_OCTETS + 1;
-        p->sampling_octets += m->r->fields[i].length;
+        p->sampling_octets += m->r->tmpl->fields[i].length; /* WEIR_VARLEN: too much */
     }
+}
+
+/* How many fields stand before the first variable one; *octets of them. */
+static uint32_t fixed_fields(const weir_template *t, uint32_t *octets)
+{
+    uint32_t n = 0;
+    *octets = 0;
+    while (n < t->n_fields && t->fields[n].length != WEIR_VARLEN)
+        *octets += t->fields[n++].length;
+    return n;
+}
+
+static bool is_list(const weir_element *e)
+{
+    return e->type == WEIR_TYPE_BASIC_LIST || e->type == WEIR_TYPE_SUB_TEMPLATE_LIST ||
+           e->type == WEIR_TYPE_SUB_TEMPLATE_MULTI_LIST;
+}
+
+/* Whether records can be read without the decoder: lists ask it for templates, uptimes of IPFIX for the start of the
+ * exporter. Without memory for what that takes they become rows at once. */
+static void make_gathering(struct maker *m)
+{
+    flow_plan *p = m->p;
+    const weir_template *t = m->r->tmpl;
+    if (m->table != FLOW_TABLE_FLOWS || (m->r->packet->version == 10 && (p->times.first_family == WIRE_FAMILY_UPTIME ||
+                                                    p->times.last_family == WIRE_FAMILY_UPTIME)))
+        return;
+    for (uint32_t i = 0; i < p->n_fields; i++)
+        if (is_list(t->fields[i].element))
+            return;
+    p->own = wire_template_copy(t, &p->octets);
+    if (p->own && t->variable) {
+        p->scratch = malloc(p->n_fields * sizeof *p->scratch);
+        if (!p->scratch)
+            return;
+        memcpy(p->scratch, t->fields, p->n_fields * sizeof *p->scratch);
+        p->octets += p->n_fields * sizeof *p->scratch;
+    }
+    if (p->own)
+        p->max_gathered = p->stride > FLOW_STAGE_OCTETS / FLOW_STAGE_ROWS
+                              ? FLOW_STAGE_OCTETS / p->stride
+                              : FLOW_STAGE_ROWS;
+}
+
+/* A field that a window may take, and what of it. */
+struct wanted {
+    uint32_t offset, len;
+    struct flow_lane lane;
+};
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct wanted *x = a, *y = b;
+    return x->offset != y->offset ? (x->offset < y->offset ? -1 : 1) : 0;
+}
+
+static bool want(const struct maker *m, uint32_t field, struct flow_lane lane, struct wanted *out)
+{
+    const weir_field *f = &m->r->tmpl->fields[field];
+    if (field >= m->p->n_fixed || f->length == 0 || f->length > 8)
+        return false;
+    lane.wide = f->length > 4;
+    *out = (struct wanted){.offset = f->offset, .len = f->length, .lane = lane};
+    return !lane.wide || lane.width == 8;
+}
+
+/* Octets of a number into a lane: the lowest of at most four first. */
+static void set_shuffle(uint8_t *lane, uint32_t offset, uint32_t len, bool as_it_is)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        lane[i] = i >= len ? 0x80 : (uint8_t)(as_it_is ? offset + i : offset + len - 1 - i);
+}
+
+/* Numbers of the record's fixed part, four at a time. */
+static bool make_windows(struct maker *m)
+{
+    flow_plan *p = m->p;
+    const struct wire_time_fields *t = &p->times;
+    if (m->table != FLOW_TABLE_FLOWS || p->stride < 16)
+        return true;
+    struct wanted *all = calloc(p->n_ops + 2, sizeof *all);
+    p->windows = calloc(p->n_ops + 2, sizeof *p->windows);
+    if (!all || !p->windows) {
+        free(all);
+        return false;
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_ops; i++) {
+        struct flow_op *op = &p->ops[i];
+        if (op->kind != FLOW_OP_VALUE || op->load == FLOW_LOAD_ROWS || p->targets[op->target].extra)
+            continue;
+        const struct flow_target *to = &p->targets[op->target];
+        if (op->load == FLOW_LOAD_KEY && m->r->tmpl->fields[op->field].length != 4)
+            continue;
+        struct flow_lane lane = {.kind = op->load == FLOW_LOAD_KEY ? FLOW_LANE_KEY : FLOW_LANE_UINT,
+                                 .width = op->load == FLOW_LOAD_KEY ? 4 : (uint8_t)flow_type_octets((enum flow_type)to->type),
+                                 .op = i,
+                                 .column = to->column};
+        op->windowed = want(m, op->field, lane, &all[n]);
+        n += op->windowed;
+    }
+    /* Both times in the two forms that exporters use most; IPFIX has no uptime to compare with. */
+    bool uptime = t->first_family == WIRE_FAMILY_UPTIME && m->r->packet->version != 10;
+    if (p->times_kept[0] && p->times_kept[1] && t->first_family == t->last_family &&
+        (uptime || t->first_family == WIRE_FAMILY_MILLISECONDS)) {
+        struct flow_lane first = {.kind = FLOW_LANE_TIME, .width = 8, .column = FLOW_first},
+                         last = {.kind = FLOW_LANE_TIME, .width = 8, .column = FLOW_last};
+        p->times_windowed = want(m, (uint32_t)t->first, first, &all[n]) &&
+                            want(m, (uint32_t)t->last, last, &all[n + 1]);
+        n += p->times_windowed ? 2 : 0;
+    }
+    bool proto = false, port = false, icmp = false;
+    for (uint32_t i = 0; i < p->n_ops; i++)
+        if (p->ops[i].windowed) {
+            const struct flow_target *to = &p->targets[p->ops[i].target];
+            uint32_t len = m->r->tmpl->fields[p->ops[i].field].length;
+            proto |= to->column == FLOW_proto && len == 1;
+            port |= to->column == FLOW_dst_port && len <= 2;
+        }
+    for (int i = 0; i < FLOW_N_ICMP; i++)
+        icmp |= p->icmp[i] != FLOW_NONE;
+    p->icmp_of_ports = proto && port && !icmp;
+    qsort(all, n, sizeof *all, by_offset);
+    for (uint32_t i = 0; i < n;) {
+        struct flow_window *w = &p->windows[p->n_windows++];
+        w->offset = all[i].offset < p->stride - 16 ? all[i].offset : p->stride - 16;
+        memset(w->shuffle, 0x80, sizeof w->shuffle);
+        for (uint32_t lane = 0; i < n && all[i].offset + all[i].len <= w->offset + 16; i++) {
+            uint32_t at = all[i].offset - w->offset, len = all[i].len;
+            if (lane + 1 + all[i].lane.wide > 4)
+                break;
+            w->lanes[lane] = all[i].lane;
+            set_shuffle(w->shuffle + 4 * lane++, at, all[i].lane.wide ? len - 4 : len,
+                        all[i].lane.kind == FLOW_LANE_KEY);
+            if (all[i].lane.wide) {
+                w->lanes[lane] = (struct flow_lane){.kind = FLOW_LANE_LOW};
+                set_shuffle(w->shuffle + 4 * lane++, at + len - 4, 4, false);
+            }
+        }
+    }
+    p->octets += (p->n_ops + 2) * sizeof *p->windows;
+    free(all);
+    return true;
 }
 
 flow_plan *flow_plan_new(const weir_record *r)
@@ -467,6 +605,7 @@ flow_plan *flow_plan_new(const weir_record *r)
         p->serial = r->tmpl->serial;
         p->n_fields = n;
         p->n_scope = r->n_scope;
+        p->n_fixed = fixed_fields(r->tmpl, &p->stride);
         /* One target an element and one a column; an operation for each, two for an element that repeats, and those of
          * no single field. */
         size_t n_targets = (size_t)n + ARRAY_LEN(m->best), n_ops = 2 * (size_t)n + 8;
@@ -480,6 +619,8 @@ flow_plan *flow_plan_new(const weir_record *r)
     if (ok) {
         make_ops(m, taken);
         make_sampling(m);
+        make_gathering(m);
+        ok = make_windows(m);
     }
     free(taken);
     if (m) {
@@ -501,5 +642,8 @@ void flow_plan_free(flow_plan *p)
     free(p->targets);
     free(p->ops);
     free(p->text);
+    free(p->windows);
+    free(p->own);
+    free(p->scratch);
     free(p);
 }

@@ -50,9 +50,8 @@ struct flow_op {
     uint32_t
         other; /* EITHER: the IPv6 field, field is that of IPv4; AVC: the target of http_url, or FLOW_NONE */
     uint32_t target;
-    flow_load_fn *
-        fn; /* the loop that does it all, for an integer that fits into a column of the table; else NULL */
-    uint32_t column; /* then that column */
+    bool windowed; /* done by flow_plan.windows, where records are many, */
+    bool misfit;   /* but for this: a value does not fit into the column */
 };
 
 struct flow_plan_field {
@@ -74,13 +73,38 @@ enum {
 };
 enum { FLOW_N_MPLS = 10, FLOW_SAMPLING_OCTETS = 32 };
 
+/* What becomes of one of the four numbers that a kernel takes out of a window of 16 octets. */
+enum flow_lane_kind {
+    FLOW_LANE_NONE,
+    FLOW_LANE_UINT, /* a column of its width */
+    FLOW_LANE_KEY,  /* an IPv4 address: the four octets as they lie in memory */
+    FLOW_LANE_TIME, /* first or last */
+    FLOW_LANE_LOW   /* the low half of the number of the lane before */
+};
+
+struct flow_lane {
+    uint8_t kind;   /* enum flow_lane_kind */
+    uint8_t width;  /* octets of the column */
+    bool wide;      /* a low half follows */
+    uint32_t op;    /* of UINT */
+    uint32_t column;
+};
+
+struct flow_window {
+    uint32_t offset; /* octets of the record */
+    uint8_t shuffle[16];
+    struct flow_lane lanes[4];
+};
+
 typedef struct flow_plan {
     struct flow_plan *chain;
     const weir_template *tmpl; /* only compared */
     uint64_t serial;
-    uint64_t generation; /* of the batch that targets are bound to */
-    const flow_batch *batch;
-    uint32_t n_fields, n_scope, n_ops, n_targets;
+    uint64_t generation; /* of the batch that targets are bound to: no two fillings have the same */
+    uint32_t n_fields, n_scope, n_ops, n_targets, n_windows;
+    struct flow_window *windows;
+    bool times_windowed; /* first and last are among them */
+    bool icmp_of_ports;  /* so are protocol and destination port, and no field says more of ICMP than these */
     struct flow_plan_field *fields;
     struct flow_op *ops;
     struct flow_target *targets;
@@ -96,6 +120,18 @@ typedef struct flow_plan {
     uint32_t n_mpls;
     uint32_t n_sampling; /* fields that weir_record_sampling looks at, the first so many of them: */
     uint32_t sampling[8];
+    /* Rate of all records under this, as long as wire_sampling_epoch says so. */
+    const struct weir_stream *rate_stream;
+    uint64_t rate_epoch;
+    weir_sampling rate;
+    uint16_t rate_header; /* weir_packet.sampling */
+    uint32_t n_fixed; /* the first so many fields have the same place in every record, */
+    uint32_t stride;  /* in so many octets; of a template without variable fields all of them */
+    uint32_t max_gathered; /* records that may wait to become rows; 0: they need what the decoder knows when they come */
+    weir_template *own;    /* what they are read by then */
+    weir_field *scratch;   /* fields of one record of a template with variable fields */
+    struct flow_stage *stage; /* where they wait, or NULL */
+    uint32_t active;          /* then its place among those of the normaliser */
     uint32_t
         sampling_octets; /* of all of them; more than FLOW_SAMPLING_OCTETS: too much to compare */
 } flow_plan;

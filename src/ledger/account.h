@@ -62,6 +62,9 @@ void ledger_account_dropped(ledger_account *a, const weir_endpoint *from, int64_
 void ledger_account_refused(ledger_account *a, const weir_endpoint *from, int64_t received_ns,
                             uint64_t packets);
 
+/* Rows that ledger_account_rows gave and that were not stored: they are ready again. False: out of memory, they are gone. */
+bool ledger_account_unstored(ledger_account *a, const flow_batch *rows);
+
 /* The receiver of this worker: totals since it began, of which the differences are noted. */
 struct ledger_receiver {
     uint64_t kernel_drops, errors;

@@ -2,9 +2,11 @@
  * was about.
  *
  *     complete
- *     99.2 % complete (exporter 192.0.2.1 lost 1,204 flows 21:05-21:06: sequence gap; 310 packets dropped by the kernel)
- *     completeness unknown (no ledger from 20:00 to 20:41: the collector did not run)
- */
+ *     99.2 % (exporter 192.0.2.1 lost 1,204 flows 21:05-21:06: sequence gap; 310 packets dropped by the kernel)
+ *     complete as far as known (the collector did not run for 41 min: 20:00-20:41)
+ *     not known: no ledger from 20:00 to 20:41
+ *
+ * docs/ledger.md says how it is worked out. */
 #ifndef LEDGER_COMPLETE_H
 #define LEDGER_COMPLETE_H
 
@@ -45,20 +47,53 @@ typedef struct ledger_complete {
     uint64_t packets_of[LEDGER_N_CAUSES]; /* totals beside */
     int64_t
         down_us; /* of the time asked for, between the first and the last minute that has rows */
+    int64_t from_us, to_us;    /* asked for */
+    int64_t first_us, last_us; /* start of the first minute that has rows, end of the last one */
+    uint64_t unnumbered;       /* of flows: NetFlow v1, which has no sequence numbers */
+    uint64_t unsure;           /* gaps whose size nobody knows */
     uint64_t exporters_with_loss;
     struct ledger_loss losses[LEDGER_MAX_LOSSES]; /* largest first */
     size_t n_losses, n_more;
 } ledger_complete;
 
-/* Whether an exporter's rows have to do with the question; NULL: all. domain only when has_domain. */
+enum { LEDGER_MAX_EXPORTERS = 65536 }; /* that are told apart; losses of others are in the totals */
+
+/* Whether an exporter's rows have to do with the question; NULL: all. domain only when has_domain. Not asked of the
+ * collector's own rows. */
 typedef bool ledger_about_fn(void *user, const struct ledger_row *row);
+
+/* What the ledgers of these archives say of the minutes that overlap [from_us, to_us]. WEIR_OK; WEIR_EIO, WEIR_EFORMAT: a
+ * file of theirs could not be read, *out says what the others do; WEIR_ENOMEM. */
 
 weir_status ledger_complete_read(const char *const *paths, size_t n_paths, int64_t from_us,
                                  int64_t to_us, ledger_about_fn *about, void *user,
                                  ledger_complete *out, weir_err *err);
 
-/* One line without its end, at most `most` losses spelt out; utc: times in UTC instead of local. */
+/* Only the rows of a batch, for an account that was not stored. */
+weir_status ledger_complete_of_batch(const flow_batch *b, int64_t from_us, int64_t to_us,
+                                     ledger_about_fn *about, void *user, ledger_complete *out,
+                                     weir_err *err);
+
+/* One line without its end, at most `most` losses spelt out; utc: times in UTC instead of local. A share is never rounded
+ * up: 100 % is said of nothing that lacks a flow. */
 void ledger_complete_text(const ledger_complete *c, size_t most, bool utc, base_buf *out);
+/* What one row says is missing. average: flows a packet, where the row itself has none to tell from. Of what was dropped
+ * before decoding there are only packets. SEQUENCE may be below 0: of what was missing before, so much came late. */
+struct ledger_missing {
+    double flows[LEDGER_N_CAUSES];
+    bool estimated[LEDGER_N_CAUSES];
+    uint64_t packets[LEDGER_N_CAUSES];
+};
+void ledger_missing_of(const struct ledger_row *row, double average, struct ledger_missing *out);
+
+/* 99.2, 99.95, 99.9997: as many digits as it takes to tell it from 100; out[LEDGER_SHARE_TEXT], no NUL; returns the
+ * length. share is flows / (flows + lost). */
+enum { LEDGER_SHARE_TEXT = 32 };
+size_t ledger_share_text(char *out, double flows, double lost);
+
+/* "sequence", "kernel", ... */
+const char *ledger_cause_name(enum ledger_cause c);
+
 /* One JSON object. */
 void ledger_complete_json(const ledger_complete *c, base_buf *out);
 

@@ -41,16 +41,26 @@ static inline uint64_t ledger_count(const struct ledger_row *r, enum flow_ledger
     return ledger_has(r, c) ? r->values[c].u64 : 0;
 }
 
+/* The same of a column that may be below 0. */
+static inline int64_t ledger_signed(const struct ledger_row *r, enum flow_ledger_id c)
+{
+    return ledger_has(r, c) ? r->values[c].s64 : 0;
+}
+
 /* Fold src into dst, as the columns' folds say; keys of dst stay. src was written after dst. */
 void ledger_fold(struct ledger_row *dst, const struct ledger_row *src);
 
 /* The rows of one or more archives whose minute overlaps [from_us, to_us], partition by partition, those of one partition
  * folded by minute and key (workers folded together unless by_worker) and in order of minute, then exporter, port, domain,
  * version. A plain directory or file has no ledger: no rows. each: false ends it.
+ * A partition that takes more than 256 MiB (hostile, or some hundred thousand streams) comes in pieces, each folded and in
+ * order by itself. Values that do not fit their column are null, and so are columns that a file has not.
  * WEIR_OK; WEIR_EIO, WEIR_EFORMAT: a file could not be read, the others were (err names the first); WEIR_ENOMEM. */
 struct ledger_range {
     int64_t from_us, to_us; /* INT64_MIN, INT64_MAX: all */
     bool by_worker;
+    const uint64_t *
+        columns; /* LEDGER_WORDS words, bit i: read column i too; NULL: all. Keys are always read */
 };
 typedef bool ledger_each_fn(void *user, const struct ledger_row *row);
 weir_status ledger_each(const char *const *paths, size_t n_paths, const struct ledger_range *range,
@@ -59,8 +69,15 @@ weir_status ledger_each(const char *const *paths, size_t n_paths, const struct l
 weir_status ledger_each_of_batch(const flow_batch *b, const struct ledger_range *range,
                                  ledger_each_fn *each, void *user, weir_err *err);
 
+/* Whether the directory has a ledger: an archive's, since it has been written to by a collector that makes one. */
+bool ledger_is_there(const char *dir);
+
+/* Flows that a decoded packet of this row had on average, 0: there were none. */
+double ledger_flows_a_packet(const struct ledger_row *r);
+
 /* How many flows never arrived according to sequence numbers, from a row: units of v9 are packets, and are as many flows as
- * its packets of that minute had on average (*estimated then becomes true). */
+ * its packets of that minute had on average; units of IPFIX are records, of which the flows' share counts (*estimated then
+ * becomes true). Below 0 where more came late of what was missing in minutes before. */
 double ledger_flows_missing(const struct ledger_row *r, bool *estimated);
 
 #endif

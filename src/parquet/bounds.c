@@ -13,28 +13,38 @@ static void set(struct bounds *b, const void *min, const void *max, uint8_t len)
     b->min.exact = b->max.exact = true;
 }
 
-void bounds_of_u32(struct bounds *b, const uint32_t *values, size_t n, bool is_unsigned)
-{
-    uint32_t min, max, flip = is_unsigned ? 0 : UINT32_C(1) << 31;
-    b->known = false;
-    if (!n)
-        return;
-    minmax_best()->u32(values, n, flip, &min, &max);
-    min ^= flip;
-    max ^= flip;
-    set(b, &min, &max, sizeof min);
-}
+#define INT_BOUNDS(bits)                                                                           \
+    do {                                                                                           \
+        uint##bits##_t low_, high_,                                                                \
+            flip_ = is_unsigned ? (uint##bits##_t)0 : (uint##bits##_t)(UINT64_C(1) << (bits - 1)); \
+        minmax_best()->u##bits(values, n, flip_, &low_, &high_);                                   \
+        low_ ^= flip_;                                                                             \
+        high_ ^= flip_;                                                                            \
+        min = is_unsigned ? low_ : (uint64_t)(int##bits##_t)low_;                                  \
+        max = is_unsigned ? high_ : (uint64_t)(int##bits##_t)high_;                                \
+    } while (0)
 
-void bounds_of_u64(struct bounds *b, const uint64_t *values, size_t n, bool is_unsigned)
+void bounds_of_ints(struct bounds *b, const void *values, unsigned width, bool is_unsigned,
+                    bool is64, size_t n)
 {
-    uint64_t min, max, flip = is_unsigned ? 0 : UINT64_C(1) << 63;
+    uint64_t min, max;
     b->known = false;
     if (!n)
         return;
-    minmax_best()->u64(values, n, flip, &min, &max);
-    min ^= flip;
-    max ^= flip;
-    set(b, &min, &max, sizeof min);
+    switch (width) {
+    case 1:
+        INT_BOUNDS(8);
+        break;
+    case 2:
+        INT_BOUNDS(16);
+        break;
+    case 4:
+        INT_BOUNDS(32);
+        break;
+    default:
+        INT_BOUNDS(64);
+    }
+    set(b, &min, &max, is64 ? 8 : 4); /* little-endian: the low octets */
 }
 
 /* NaN has no place in the order; a zero may be either zero to a reader, so bounds take the wider one. */

@@ -19,8 +19,9 @@ struct bounds {
     struct bounds_value min, max;
 };
 
-void bounds_of_u32(struct bounds *b, const uint32_t *values, size_t n, bool is_unsigned);
-void bounds_of_u64(struct bounds *b, const uint64_t *values, size_t n, bool is_unsigned);
+/* Of integers of `width` octets (1, 2, 4, 8) in a column of 32 bits, or 64. */
+void bounds_of_ints(struct bounds *b, const void *values, unsigned width, bool is_unsigned,
+                    bool is64, size_t n);
 void bounds_of_float(struct bounds *b, const float *values, size_t n);
 void bounds_of_double(struct bounds *b, const double *values, size_t n);
 void bounds_of_bools(struct bounds *b, const uint8_t *values, size_t n);

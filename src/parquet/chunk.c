@@ -2,12 +2,11 @@
 
 #include "parquet/bloom.h"
 #include "parquet/encode.h"
+#include "parquet/minmax.h"
 #include "parquet/values.h"
 
-#include <lz4.h>
 #include <stdlib.h>
 #include <zlib.h>
-#include <zstd.h>
 
 #define DATA_PAGE 0
 #define DICTIONARY_PAGE 2
@@ -17,19 +16,18 @@
 /* A span of integers up to this is counted in a table instead of hashed. */
 #define SMALL_RANGE 65536
 #define MAX_RANGE (1 << 20)
-#define MAX_MARKS 1024
 
 void chunk_encoder_done(struct chunk_encoder *e)
 {
-    base_buf *bufs[] = {&e->out,           &e->blooms,        &e->slots,       &e->codes,
-                        &e->best.plain,    &e->best.packed,   &e->trial.plain, &e->trial.packed,
-                        &e->entries.plain, &e->entries.packed};
+    base_buf *bufs[] = {&e->out,           &e->blooms,         &e->slots,       &e->codes,
+                        &e->best.plain,    &e->best.packed,    &e->trial.plain, &e->trial.packed,
+                        &e->entries.plain, &e->entries.packed, &e->scratch};
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         base_buf_done(bufs[i]);
     free(e->pages);
     free(e->levels);
     dict_done(&e->dict);
-    ZSTD_freeCCtx(e->zstd);
+    press_done(&e->press);
     *e = (struct chunk_encoder){0};
 }
 
@@ -176,7 +174,10 @@ static void put_values(struct chunk_encoder *e, const struct values *v, size_t f
     if (encoding == PARQUET_RLE_DICTIONARY) {
         width = e->dict.n > 1 ? encode_width(e->dict.n - 1) : 0;
         base_buf_char(out, (char)width);
-        encode_hybrid(out, v->codes + from, n, width);
+        if (v->narrow)
+            encode_hybrid8(out, v->narrow + from, n, width);
+        else
+            encode_hybrid(out, v->codes + from, n, width);
         return;
     }
     if (!n && encoding == PARQUET_PLAIN)
@@ -244,29 +245,9 @@ static void put_entries(struct chunk_encoder *e, const struct values *v, base_bu
 }
 
 /* body->packed of body->plain; both failed and too large to be worth it leave body->packed as plain is. */
-static void squeeze(struct chunk_encoder *e, struct chunk_body *body, int level)
+static void squeeze(struct chunk_encoder *e, struct chunk_body *body, enum press_way way, int level)
 {
-    base_buf *out = &body->packed;
-    const base_buf *in = &body->plain;
-    size_t n = 0, room;
-    base_buf_reset(out);
-    if (e->codec == PARQUET_ZSTD) {
-        room = ZSTD_compressBound(in->len);
-        if (!e->zstd)
-            e->zstd = ZSTD_createCCtx();
-        char *at = e->zstd ? base_buf_room(out, room) : NULL;
-        n = at ? ZSTD_compressCCtx(e->zstd, at, room, in->data, in->len, level) : 0;
-        if (ZSTD_isError(n))
-            n = 0;
-    } else if (e->codec == PARQUET_LZ4_RAW && in->len <= LZ4_MAX_INPUT_SIZE) {
-        room = (size_t)LZ4_compressBound((int)in->len);
-        char *at = base_buf_room(out, room);
-        int got = at ? LZ4_compress_default(in->data, at, (int)in->len, (int)room) : 0;
-        n = got > 0 ? (size_t)got : 0;
-    }
-    out->len = n;
-    if (!n)
-        out->failed = true;
+    press_octets(&e->press, e->codec, way, level, body->plain.data, body->plain.len, &body->packed);
 }
 
 /* Header and body behind what is in e->out. */
@@ -292,7 +273,8 @@ static void put_stored(base_buf *out, const struct chunk_body *body, bool packed
 
 struct choice {
     enum parquet_encoding encoding;
-    bool packed;     /* by the codec */
+    bool packed; /* by the codec */
+    enum press_way way;
     double octets;   /* of the chunk, about */
     size_t n_levels; /* of the page that was tried, whose octets are in e->best */
 };
@@ -313,10 +295,12 @@ static struct choice attempt(struct chunk_encoder *e, const struct values *v,
     c.octets = plain;
     if (e->codec == PARQUET_NONE)
         return c;
-    squeeze(e, &e->trial, e->level);
-    if (dict)
-        squeeze(e, &e->entries,
-                v->leaf->column.type == PARQUET_BYTE_ARRAY ? e->text_level : e->level);
+    c.way = press_choose(&e->press, e->codec, e->level, e->trial.plain.data, e->trial.plain.len,
+                         &e->trial.packed, &e->scratch);
+    if (dict) {
+        bool text = v->leaf->column.type == PARQUET_BYTE_ARRAY;
+        squeeze(e, &e->entries, text ? PRESS_STRINGS : PRESS_NEAR, text ? e->text_level : e->level);
+    }
     bool failed = e->trial.packed.failed || (dict && e->entries.packed.failed);
     double packed =
         (double)e->trial.packed.len * pages + (dict ? (double)e->entries.packed.len : 0);
@@ -350,6 +334,53 @@ static void int_range(const struct values *v, const struct bounds *all, uint64_t
     *range = v->kind == VALUES_INTS32 ? (uint32_t)(high - low) : high - low;
 }
 
+/* The dictionary of integers, if all lie in a small range, with steps between them at most; WEIR_ELIMIT: they do not. */
+static weir_status range_dict(struct chunk_encoder *e, struct values *v, uint64_t min,
+                              uint64_t range, weir_err *err)
+{
+    bool is64 = v->kind == VALUES_INTS64;
+    if (range == 0)
+        return dict_one(&e->dict, is64 ? min : (uint32_t)min, v->n, err);
+    size_t table = v->n / 2 < SMALL_RANGE ? SMALL_RANGE
+                   : v->n / 2 < MAX_RANGE ? v->n / 2
+                                          : MAX_RANGE;
+    uint64_t step = 1;
+    const void *values = v->ints;
+    unsigned width = v->width;
+    if (range >= table) { /* times in microseconds may all be whole milliseconds */
+        WEIR_TRY(values_widen(v, &e->codes, err));
+        values = v->slots;
+        width = is64 ? 8 : 4;
+        step = dict_step(values, is64, v->n, min);
+    }
+    uint64_t span = range / step;
+    if (span >= table || (span >= 4096 && span >= 64 * (uint64_t)v->n))
+        return WEIR_ELIMIT;
+    return dict_range(&e->dict, values, width, is64, v->n, min, step, (uint32_t)span, err);
+}
+
+/* Whether all slots have the bits of *first. */
+static bool all_same(const struct values *v, uint64_t *first)
+{
+    uint64_t least, most;
+    uint32_t least32, most32;
+    if (v->kind == VALUES_INTS64) {
+        minmax_best()->u64(v->slots, v->n, 0, &least, &most);
+    } else {
+        minmax_best()->u32(v->slots, v->n, 0, &least32, &most32);
+        least = least32;
+        most = most32;
+    }
+    *first = least;
+    return least == most;
+}
+
+static void use_dict(struct chunk_encoder *e, struct values *v)
+{
+    v->codes = e->dict.codes;
+    v->narrow = e->dict.narrow;
+}
+
 /* Candidates for integers and floats, the dictionary made if one pays. Returns their number. */
 static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
                                   const struct bounds *all, enum parquet_encoding *to, size_t *n,
@@ -357,35 +388,32 @@ static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
 {
     bool is64 = v->kind == VALUES_INTS64, ints = values_are_ints(&v->leaf->column);
     unsigned width = is64 ? 64 : 32, range_bits = width;
-    uint64_t min = 0, range = UINT64_MAX;
-    uint64_t plain_bits = (uint64_t)v->n * width;
-    uint64_t delta_bits = ints ? encode_delta_estimate(v->slots, is64, v->n) : UINT64_MAX;
+    uint64_t min = 0, range = UINT64_MAX, plain_bits = (uint64_t)v->n * width,
+             delta_bits = UINT64_MAX;
+    weir_status status = WEIR_ELIMIT;
     if (ints && all->known) {
         int_range(v, all, &min, &range);
         range_bits = range ? 64 - (unsigned)__builtin_clzll(range) : 1;
+        status = range_dict(e, v, min, range, err);
+    } else if (!ints && all_same(v, &min)) { /* to the bit */
+        status = dict_one(&e->dict, min, v->n, err);
     }
-    size_t table = v->n / 2 < SMALL_RANGE ? SMALL_RANGE
-                   : v->n / 2 < MAX_RANGE ? v->n / 2
-                                          : MAX_RANGE;
-    weir_status status = WEIR_ELIMIT;
-    /* Times in microseconds may all be whole milliseconds. */
-    uint64_t step =
-        range >= table && range != UINT64_MAX ? dict_step(v->slots, is64, v->n, min) : 1;
-    uint64_t span = range / step;
-    if (span < table && (span < 4096 || span < 64 * (uint64_t)v->n))
-        status = dict_range(&e->dict, v->slots, is64, v->n, min, step, (uint32_t)span, err);
+    if (ints)
+        delta_bits =
+            encode_delta_estimate(v->ints, v->width, v->leaf->column.unsigned_order, is64, v->n);
     if (status == WEIR_ELIMIT) {
+        WEIR_TRY(values_widen(v, &e->codes, err));
         /* Compressed, entries take about half the bits of their range, and codes may as well. */
         uint64_t rival = plain_bits < delta_bits ? plain_bits : delta_bits;
-        status =
-            dict_ints(&e->dict, v->slots, is64, v->n, range_bits / 2 + 1, 2 * rival + 4096, err);
+        status = dict_ints(&e->dict, v->slots, is64, v->n, is64 ? min : (uint32_t)min,
+                           range_bits / 2 + 1, 2 * rival + 4096, err);
     }
     bool dict = status == WEIR_OK && (uint64_t)e->dict.n * (width / 8) <= e->max_dict_octets;
     if (status != WEIR_OK && status != WEIR_ELIMIT)
         return status;
     uint64_t dict_bits = UINT64_MAX;
     if (dict) {
-        v->codes = e->dict.codes;
+        use_dict(e, v);
         to[(*n)++] = PARQUET_RLE_DICTIONARY;
         dict_bits = (uint64_t)v->n * encode_width(e->dict.n - 1) + (uint64_t)e->dict.n * range_bits;
     }
@@ -394,7 +422,7 @@ static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
     uint64_t best = dict_bits < delta_bits ? dict_bits : delta_bits;
     if (!*n || best > plain_bits / 2)
         to[(*n)++] = PARQUET_PLAIN;
-    return WEIR_OK;
+    return *n > 1 || !dict ? values_widen(v, &e->codes, err) : WEIR_OK;
 }
 
 /* The octets themselves, where only codes were given. */
@@ -405,7 +433,7 @@ static weir_status spread(struct chunk_encoder *e, struct values *v, weir_err *e
     if (!to)
         return no_memory(v->leaf, err);
     for (size_t i = 0; i < v->n; i++)
-        to[i] = e->dict.bytes[v->codes[i]];
+        to[i] = e->dict.bytes[v->narrow ? v->narrow[i] : v->codes[i]];
     v->slots = to;
     return WEIR_OK;
 }
@@ -438,7 +466,7 @@ static weir_status octet_candidates(struct chunk_encoder *e, struct values *v,
         return status;
     bool dict = status == WEIR_OK && e->dict.octets + 4 * (uint64_t)e->dict.n <= e->max_dict_octets;
     if (status == WEIR_OK) {
-        v->codes = e->dict.codes;
+        use_dict(e, v);
         WEIR_TRY(check_fixed(v, e->dict.bytes, e->dict.n, err));
     }
     if (dict)
@@ -490,43 +518,6 @@ static weir_status choose(struct chunk_encoder *e, struct values *v, const struc
 
 /* ---- bounds ---- */
 
-/* Smallest and largest octets among some codes: by the keys of their entries, and where those are the same, by the
- * octets. Of few entries each is looked at once. */
-static void bounds_of_codes(const struct dict *d, const uint32_t *codes, size_t n, bool text,
-                            struct bounds *b)
-{
-    if (!n)
-        return;
-    uint8_t marks[MAX_MARKS] = {0};
-    uint32_t entries[MAX_MARKS] = {codes[0]};
-    if (d->n <= MAX_MARKS && d->n <= n / 4) {
-        for (size_t i = 0; i < n; i++)
-            marks[codes[i]] = 1;
-        n = 0;
-        for (uint32_t i = 0; i < d->n; i++)
-            if (marks[i])
-                entries[n++] = i;
-        codes = entries;
-    }
-    uint32_t min = codes[0], max = codes[0];
-    uint64_t min_key = d->keys[min], max_key = min_key;
-    for (size_t i = 1; i < n; i++) {
-        uint32_t code = codes[i];
-        uint64_t key = d->keys[code];
-        if (key <= min_key && code != min &&
-            (key < min_key || bounds_compare_bytes(d->bytes[code], d->bytes[min]) < 0)) {
-            min = code;
-            min_key = key;
-        }
-        if (key >= max_key && code != max &&
-            (key > max_key || bounds_compare_bytes(d->bytes[code], d->bytes[max]) > 0)) {
-            max = code;
-            max_key = key;
-        }
-    }
-    bounds_of_bytes(b, d->bytes[min], d->bytes[max], text);
-}
-
 static void bounds_of_slots(const struct parquet_bytes *v, size_t n, bool text, struct bounds *b)
 {
     if (!n)
@@ -541,20 +532,21 @@ static void bounds_of_slots(const struct parquet_bytes *v, size_t n, bool text, 
     bounds_of_bytes(b, min, max, text);
 }
 
-static void page_bounds(const struct values *v, struct chunk_page *page)
+static weir_status page_bounds(struct chunk_encoder *e, const struct values *v, bool text,
+                               struct chunk_page *page, weir_err *err)
 {
     size_t from = page[0].value, n = page[1].value - from;
     const struct parquet_column *c = &v->leaf->column;
     struct bounds *b = &page->bounds;
+    uint32_t min, max;
     switch ((enum parquet_type)c->type) {
     case PARQUET_BOOLEAN:
         bounds_of_bools(b, (const uint8_t *)v->slots + from, n);
         break;
     case PARQUET_INT32:
-        bounds_of_u32(b, (const uint32_t *)v->slots + from, n, c->unsigned_order);
-        break;
     case PARQUET_INT64:
-        bounds_of_u64(b, (const uint64_t *)v->slots + from, n, c->unsigned_order);
+        bounds_of_ints(b, (const char *)v->ints + from * v->width, v->width, c->unsigned_order,
+                       v->kind == VALUES_INTS64, n);
         break;
     case PARQUET_FLOAT:
         bounds_of_float(b, (const float *)v->slots + from, n);
@@ -565,37 +557,38 @@ static void page_bounds(const struct values *v, struct chunk_page *page)
     case PARQUET_INT96:
     case PARQUET_BYTE_ARRAY:
     case PARQUET_FIXED:
+        if (v->codes || v->narrow) {
+            WEIR_TRY(dict_span(&e->dict, from, n, &min, &max, err));
+            bounds_of_bytes(b, e->dict.bytes[min], e->dict.bytes[max], text);
+        } else {
+            bounds_of_slots((const struct parquet_bytes *)v->slots + from, n, text, b);
+        }
         break;
     }
+    return WEIR_OK;
 }
 
 /* Bounds of the pages and of all; nothing where the column has no order. */
-static void find_bounds(struct chunk_encoder *e, const struct values *v, size_t n_pages,
-                        struct bounds *all)
+static weir_status find_bounds(struct chunk_encoder *e, const struct values *v, size_t n_pages,
+                               struct bounds *all, weir_err *err)
 {
     const struct parquet_column *c = &v->leaf->column;
     bool text = c->logical == PARQUET_L_STRING || c->logical == PARQUET_L_JSON ||
                 c->logical == PARQUET_L_ENUM;
     all->known = false;
     if (!v->leaf->ordered || !v->n || (c->type == PARQUET_FIXED && c->type_length > BOUNDS_OCTETS))
-        return;
+        return WEIR_OK;
     bool lost = false;
     for (size_t i = 0; i < n_pages; i++) {
         struct chunk_page *page = &e->pages[i];
         if (page[0].value == page[1].value)
             continue;
-        if (v->kind != VALUES_OCTETS)
-            page_bounds(v, page);
-        else if (v->codes)
-            bounds_of_codes(&e->dict, v->codes + page[0].value, page[1].value - page[0].value, text,
-                            &page->bounds);
-        else
-            bounds_of_slots((const struct parquet_bytes *)v->slots + page[0].value,
-                            page[1].value - page[0].value, text, &page->bounds);
+        WEIR_TRY(page_bounds(e, v, text, page, err));
         lost = lost || (!page->bounds.known && v->kind == VALUES_OCTETS);
         bounds_join(c, all, &page->bounds);
     }
     all->known = all->known && !lost;
+    return WEIR_OK;
 }
 
 /* ---- index ---- */
@@ -761,7 +754,7 @@ static weir_status put_pages(struct chunk_encoder *e, const struct values *v, si
         if (i != tried) {
             p->n_levels = put_page(e, v, p, choice->encoding, &body->plain);
             if (choice->packed)
-                squeeze(e, body, e->level);
+                squeeze(e, body, choice->way, e->level);
         }
         struct meta_page page = {.kind = DATA_PAGE,
                                  .n_values = (int32_t)p->n_levels,
@@ -798,7 +791,7 @@ static void describe(struct chunk_encoder *e, const struct values *v, size_t n_p
     if (v->leaf->column.type != PARQUET_BYTE_ARRAY)
         return;
     meta->value_octets = 0;
-    if (v->codes)
+    if (v->codes || v->narrow)
         meta->value_octets = (int64_t)e->dict.value_octets;
     else if (v->n)
         meta->value_octets = (int64_t)(values_plain_octets(v, 0, v->n) - 4 * (uint64_t)v->n);
@@ -830,14 +823,14 @@ weir_status chunk_encode(struct chunk_encoder *e, const struct meta_leaf *leaf,
     tried = typical_page(e->pages, n_pages);
     /* The range of integers helps to choose; bounds of octets are found through the dictionary. */
     if (v.kind != VALUES_OCTETS)
-        find_bounds(e, &v, n_pages, all);
+        WEIR_TRY(find_bounds(e, &v, n_pages, all, err));
     WEIR_TRY(choose(e, &v, all, &e->pages[tried], &choice, err));
     if (v.kind == VALUES_OCTETS)
-        find_bounds(e, &v, n_pages, all);
+        WEIR_TRY(find_bounds(e, &v, n_pages, all, err));
     WEIR_TRY(put_pages(e, &v, n_pages, tried, &choice, meta, err));
     describe(e, &v, n_pages, &choice, all, meta);
     WEIR_TRY(put_index(e, &v, n_pages, index, meta, err));
     if (bloom && v.n)
-        WEIR_TRY(put_bloom(e, &v, v.codes != NULL, meta, err));
+        WEIR_TRY(put_bloom(e, &v, v.codes || v.narrow, meta, err));
     return WEIR_OK;
 }

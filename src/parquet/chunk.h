@@ -6,6 +6,7 @@
 #include "parquet/bounds.h"
 #include "parquet/dict.h"
 #include "parquet/meta.h"
+#include "parquet/press.h"
 
 /* Rows of a page unless options say otherwise: a page is the least that a reader decodes. */
 #define CHUNK_PAGE_ROWS 32768
@@ -44,7 +45,7 @@ struct chunk_encoder {
     base_buf out;    /* ... and those that it has not yet */
     base_buf blooms; /* bloom filters of the row group's columns so far, with headers */
 
-    void *zstd; /* ZSTD_CCtx */
+    struct press press;
     struct dict dict;
     struct chunk_page *pages;
     size_t cap_pages;
@@ -52,6 +53,7 @@ struct chunk_encoder {
     size_t cap_levels;
     base_buf slots, codes; /* gathered values */
     struct chunk_body best, trial, entries;
+    base_buf scratch;
 };
 
 void chunk_encoder_done(struct chunk_encoder *e);

@@ -1,5 +1,6 @@
 #include "parquet/encode.h"
 
+#include "parquet/pack.h"
 #include "parquet/thrift.h"
 
 #define BLOCK 128    /* values of a block of DELTA_BINARY_PACKED */
@@ -118,35 +119,56 @@ void encode_run(base_buf *out, uint32_t code, size_t n, unsigned width)
     out->len += len + (width + 7) / 8;
 }
 
-/* Whole groups of eight, of which the last may lack values: those are 0. */
-static void put_packed(base_buf *out, const uint32_t *codes, size_t n, unsigned width)
+/* Codes of one octet, or of four. */
+struct codes {
+    const uint8_t *narrow;
+    const uint32_t *wide;
+};
+
+static inline uint32_t code_at(const struct codes *c, size_t i)
 {
-    size_t full = n / 8, groups = (n + 7) / 8;
+    return c->narrow ? c->narrow[i] : c->wide[i];
+}
+
+/* Codes from .. end in whole groups of eight, of which the last may lack values: those are 0. */
+static void put_packed(base_buf *out, const struct pack_ops *ops, const struct codes *c,
+                       size_t from, size_t end, unsigned width)
+{
+    size_t n = end - from, full = n / 8, groups = (n + 7) / 8;
     if (!n)
         return;
-    uint8_t *at = (uint8_t *)base_buf_room(out, 10 + groups * width);
+    uint8_t *at = (uint8_t *)base_buf_room(out, 10 + groups * width + PACK_SLACK);
     if (!at)
         return;
     size_t len = put_varint(at, (uint64_t)groups << 1 | 1);
-    packers[width](at + len, codes, full);
-    if (full < groups) {
+    uint8_t *last = at + len + full * width;
+    if (c->narrow) {
+        uint8_t rest[8] = {0};
+        memcpy(rest, c->narrow + from + full * 8, n - full * 8);
+        ops->pack8(at + len, c->narrow + from, full, width);
+        ops->pack8(last, rest, groups - full, width);
+    } else {
         uint32_t rest[8] = {0};
-        memcpy(rest, codes + full * 8, (n - full * 8) * sizeof *codes);
-        packers[width](at + len + full * width, rest, 1);
+        memcpy(rest, c->wide + from + full * 8, (n - full * 8) * sizeof *c->wide);
+        packers[width](at + len, c->wide + from, full);
+        packers[width](last, rest, groups - full);
     }
     out->len += len + groups * width;
 }
 
-static bool eight_equal(const uint32_t *c)
+static size_t find_run(const struct pack_ops *ops, const struct codes *c, size_t at, size_t n)
 {
-    uint32_t diff = 0;
-    for (size_t i = 1; i < 8; i++)
-        diff |= c[i] ^ c[0];
-    return !diff;
+    return c->narrow ? ops->find8(c->narrow, at, n) : ops->find32(c->wide, at, n);
 }
 
-void encode_hybrid(base_buf *out, const uint32_t *codes, size_t n, unsigned width)
+static size_t run_end(const struct pack_ops *ops, const struct codes *c, size_t at, size_t n)
 {
+    return c->narrow ? ops->end8(c->narrow, at, n) : ops->end32(c->wide, at, n);
+}
+
+static void hybrid(base_buf *out, const struct codes *c, size_t n, unsigned width)
+{
+    const struct pack_ops *ops = pack_best();
     if (!width) {
         encode_run(out, 0, n, 0);
         return;
@@ -156,34 +178,36 @@ void encode_hybrid(base_buf *out, const uint32_t *codes, size_t n, unsigned widt
     size_t min_run = (4 + (width + 7) / 8) * 8 / width;
     if (min_run < 8)
         min_run = 8;
-    size_t packed = 0, at = 0; /* codes[packed .. at) wait to be packed */
-    while (n - at >= 8) {
-        if (!eight_equal(codes + at)) {
-            at += 8;
-            continue;
-        }
-        size_t end = at + 8;
-        while (end < n && codes[end] == codes[at])
-            end++;
+    size_t packed = 0, at = 0; /* codes packed .. at wait to be packed */
+    for (;;) {
+        at = find_run(ops, c, at, n);
+        if (n - at < 8)
+            break;
+        size_t end = run_end(ops, c, at, n);
         if (end - at < min_run && end < n) {
             at += 8;
             continue;
         }
-        put_packed(out, codes + packed, at - packed, width);
-        encode_run(out, codes[at], end - at, width);
+        put_packed(out, ops, c, packed, at, width);
+        encode_run(out, code_at(c, at), end - at, width);
         packed = at = end;
     }
     /* A tail of equal numbers is a run too: it has no surplus values. */
-    if (packed == at && at < n) {
-        size_t end = at + 1;
-        while (end < n && codes[end] == codes[at])
-            end++;
-        if (end == n) {
-            encode_run(out, codes[at], n - at, width);
-            return;
-        }
+    if (packed == at && at < n && run_end(ops, c, at, n) == n) {
+        encode_run(out, code_at(c, at), n - at, width);
+        return;
     }
-    put_packed(out, codes + packed, n - packed, width);
+    put_packed(out, ops, c, packed, n, width);
+}
+
+void encode_hybrid(base_buf *out, const uint32_t *codes, size_t n, unsigned width)
+{
+    hybrid(out, &(struct codes){.wide = codes}, n, width);
+}
+
+void encode_hybrid8(base_buf *out, const uint8_t *codes, size_t n, unsigned width)
+{
+    hybrid(out, &(struct codes){.narrow = codes}, n, width);
 }
 
 /* Packed bits are the bits themselves. */
@@ -300,23 +324,32 @@ static size_t delta_widths(uint64_t *deltas, size_t n, bool is64, int64_t *least
     return octets;
 }
 
+static void put_block(base_buf *out, const uint64_t *deltas, int64_t least,
+                      const uint8_t widths[N_MINIBLOCKS])
+{
+    size_t octets = 0;
+    for (size_t m = 0; m < N_MINIBLOCKS; m++)
+        octets += widths[m] * (size_t)MINIBLOCK / 8;
+    thrift_add_int(out, least);
+    base_buf_add(out, widths, N_MINIBLOCKS);
+    uint8_t *at = octets ? (uint8_t *)base_buf_room(out, octets) : NULL;
+    if (!at)
+        return;
+    for (size_t m = 0; m < N_MINIBLOCKS; m++) {
+        pack64(at, deltas + m * MINIBLOCK, widths[m] ? MINIBLOCK / 8 : 0, widths[m]);
+        at += widths[m] * (size_t)MINIBLOCK / 8;
+    }
+    out->len += octets;
+}
+
 static void delta_block(struct delta *d)
 {
     uint8_t widths[N_MINIBLOCKS];
     int64_t least;
     if (!d->n)
         return;
-    size_t octets = delta_widths(d->deltas, d->n, d->is64, &least, widths);
-    thrift_add_int(d->out, least);
-    base_buf_add(d->out, widths, sizeof widths);
-    uint8_t *at = octets ? (uint8_t *)base_buf_room(d->out, octets) : NULL;
-    if (at) {
-        for (size_t m = 0; m < N_MINIBLOCKS; m++) {
-            pack64(at, d->deltas + m * MINIBLOCK, widths[m] ? MINIBLOCK / 8 : 0, widths[m]);
-            at += widths[m] * (size_t)MINIBLOCK / 8;
-        }
-        d->out->len += octets;
-    }
+    (void)delta_widths(d->deltas, d->n, d->is64, &least, widths);
+    put_block(d->out, d->deltas, least, widths);
     d->n = 0;
 }
 
@@ -341,30 +374,74 @@ void encode_delta32(base_buf *out, const uint32_t *values, size_t n)
 void encode_delta64(base_buf *out, const uint64_t *values, size_t n)
 {
     struct delta d;
+    const struct pack_ops *ops = pack_best();
     delta_begin(&d, out, n, n ? values[0] : 0, true);
-    for (size_t i = 1; i < n; i++)
+    size_t i = 1;
+    for (; i < n && n - i >= BLOCK; i += BLOCK) {
+        uint64_t all[N_MINIBLOCKS];
+        uint8_t widths[N_MINIBLOCKS];
+        int64_t least = ops->deltas(d.deltas, values + i - 1, all);
+        for (size_t m = 0; m < N_MINIBLOCKS; m++)
+            widths[m] = (uint8_t)width64(all[m]);
+        put_block(out, d.deltas, least, widths);
+        d.last = values[i + BLOCK - 1];
+    }
+    for (; i < n; i++)
         delta_add(&d, values[i]);
     delta_block(&d);
 }
 
-uint64_t encode_delta_estimate(const void *values, bool is64, size_t n)
+/* Values from .. from + n of `width` octets as numbers of 64 bits, of signed ones with their sign. */
+static void load_ints(const void *values, unsigned width, bool is_unsigned, size_t from, size_t n,
+                      uint64_t *to)
 {
-    const uint32_t *v32 = values;
-    const uint64_t *v64 = values;
-    size_t n_blocks = n / BLOCK, step = n_blocks > 512 ? n_blocks / 256 : 1, sampled = 0;
+#define LOAD(type)                                                                                 \
+    for (size_t i = 0; i < n; i++)                                                                 \
+    to[i] = (uint64_t)((const type *)values)[from + i]
+    switch (width | (is_unsigned ? 16 : 0)) {
+    case 1:
+        LOAD(int8_t);
+        break;
+    case 2:
+        LOAD(int16_t);
+        break;
+    case 4:
+        LOAD(int32_t);
+        break;
+    case 16 | 1:
+        LOAD(uint8_t);
+        break;
+    case 16 | 2:
+        LOAD(uint16_t);
+        break;
+    case 16 | 4:
+        LOAD(uint32_t);
+        break;
+    default:
+        LOAD(uint64_t);
+    }
+#undef LOAD
+}
+
+uint64_t encode_delta_estimate(const void *values, unsigned width, bool is_unsigned, bool is64,
+                               size_t n)
+{
+    size_t n_blocks = n / BLOCK, step = n_blocks > 128 ? n_blocks / 64 : 1, sampled = 0;
     uint64_t octets = 0;
     if (n < 2)
         return 128;
     for (size_t from = 0; from < n; from += step * BLOCK) {
-        uint64_t deltas[BLOCK];
+        uint64_t loaded[BLOCK + 1], deltas[BLOCK];
         uint8_t widths[N_MINIBLOCKS];
         int64_t least;
         size_t len = n - from - 1 < BLOCK ? n - from - 1 : BLOCK;
         if (!len)
             break;
-        for (size_t i = 0; i < len; i++)
-            deltas[i] = is64 ? v64[from + i + 1] - v64[from + i]
-                             : (uint64_t)(int64_t)(int32_t)(v32[from + i + 1] - v32[from + i]);
+        load_ints(values, width, is_unsigned, from, len + 1, loaded);
+        for (size_t i = 0; i < len; i++) {
+            uint64_t diff = loaded[i + 1] - loaded[i];
+            deltas[i] = is64 ? diff : (uint64_t)(int64_t)(int32_t)diff;
+        }
         octets += delta_widths(deltas, len, is64, &least, widths) + N_MINIBLOCKS + 2;
         sampled += len;
     }

@@ -11,6 +11,8 @@ unsigned encode_width(uint32_t max);
 
 /* RLE/bit-packed hybrid of n numbers below 2^width (0 to 32). No prefix. */
 void encode_hybrid(base_buf *out, const uint32_t *codes, size_t n, unsigned width);
+/* The same of numbers of an octet (width up to 8). */
+void encode_hybrid8(base_buf *out, const uint8_t *codes, size_t n, unsigned width);
 /* The same of n bits (width 1), least significant first, from the start of an octet. */
 void encode_hybrid_bits(base_buf *out, const uint8_t *bits, size_t n);
 /* One run of n equal numbers. */
@@ -22,8 +24,9 @@ void encode_prefix_end(base_buf *out, size_t begun);
 /* DELTA_BINARY_PACKED: blocks of 128 values in 4 miniblocks. */
 void encode_delta32(base_buf *out, const uint32_t *values, size_t n);
 void encode_delta64(base_buf *out, const uint64_t *values, size_t n);
-/* Bits that it would take, from some of the blocks. */
-uint64_t encode_delta_estimate(const void *values, bool is64, size_t n);
+/* Bits that it would take, from some of the blocks. values: of `width` octets; is64: as 64-bit numbers. */
+uint64_t encode_delta_estimate(const void *values, unsigned width, bool is_unsigned, bool is64,
+                               size_t n);
 
 void encode_plain_bytes(base_buf *out, const struct parquet_bytes *values, size_t n);
 void encode_plain_fixed(base_buf *out, const struct parquet_bytes *values, size_t n, uint32_t len);

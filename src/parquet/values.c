@@ -44,17 +44,17 @@ static bool next_run(struct runs *r, size_t *from, size_t *n)
 
 #define WIDEN(to_type, from_type)                                                                  \
     do {                                                                                           \
-        const from_type *in_ = (const from_type *)d->values + from;                                \
+        const from_type *in_ = (const from_type *)values + from;                                   \
         to_type *out_ = (to_type *)to + at;                                                        \
         for (size_t i_ = 0; i_ < n; i_++)                                                          \
             out_[i_] = (to_type)in_[i_];                                                           \
     } while (0)
 
-/* Slots from .. from + n of integers become 32 or 64 bits wide at to[at]. */
-static void widen(const struct parquet_data *d, bool is64, bool is_unsigned, size_t from, size_t n,
-                  void *to, size_t at)
+/* Integers from .. from + n of `width` octets become 32 or 64 bits wide at to[at]. */
+static void widen(const void *values, unsigned width, bool is64, bool is_unsigned, size_t from,
+                  size_t n, void *to, size_t at)
 {
-    switch (d->width | (is64 ? 16 : 0) | (is_unsigned ? 32 : 0)) {
+    switch (width | (is64 ? 16 : 0) | (is_unsigned ? 32 : 0)) {
     case 1:
         WIDEN(uint32_t, int8_t);
         break;
@@ -154,12 +154,83 @@ static weir_status check_data(const struct meta_leaf *leaf, const struct parquet
     return WEIR_OK;
 }
 
+#define KEEP(type)                                                                                 \
+    do {                                                                                           \
+        const type *in_ = (const type *)values + row;                                              \
+        type *out_ = (type *)to + at;                                                              \
+        for (uint64_t left_ = word; left_; left_ &= left_ - 1)                                     \
+            *out_++ = in_[__builtin_ctzll(left_)];                                                 \
+    } while (0)
+
+/* The values of `size` octets whose bits are set, side by side. */
+static void keep_valid(const void *values, size_t size, const uint64_t *valid, size_t n, void *to)
+{
+    size_t at = 0;
+    for (size_t row = 0; row < n; row += 64) {
+        uint64_t word =
+            valid[row / 64] & (n - row < 64 ? (UINT64_C(1) << (n - row)) - 1 : UINT64_MAX);
+        if (word == UINT64_MAX)
+            memcpy((char *)to + at * size, (const char *)values + row * size, 64 * size);
+        else if (size == 1)
+            KEEP(uint8_t);
+        else if (size == 2)
+            KEEP(uint16_t);
+        else if (size == 4)
+            KEEP(uint32_t);
+        else if (size == 8)
+            KEEP(uint64_t);
+        else
+            KEEP(struct parquet_bytes);
+        at += (size_t)__builtin_popcountll(word);
+    }
+}
+
+/* Values that are there into `to`, of `size` octets each. */
+static void bring(const struct values *v, const void *values, size_t size, char *to)
+{
+    const struct parquet_data *d = v->data;
+    size_t from, n, at = 0;
+    if (!d->starts) {
+        keep_valid(values, size, d->valid, d->n, to);
+        return;
+    }
+    for (struct runs r = {d, true, 0}; next_run(&r, &from, &n); at += n)
+        memcpy(to + at * size, (const char *)values + from * size, n * size);
+}
+
+/* Where the values begin, if they stand side by side; SIZE_MAX: they do not. Counts them. */
+static size_t side_by_side(struct values *v)
+{
+    const struct parquet_data *d = v->data;
+    size_t from, n, first = 0, n_runs = 0;
+    if (!d->starts) {
+        v->n = v->n_rows - v->n_null;
+        return v->n_null ? SIZE_MAX : 0;
+    }
+    for (struct runs r = {d, true, 0}; next_run(&r, &from, &n);) {
+        first = n_runs++ ? first : from;
+        v->n += n;
+    }
+    return n_runs > 1 ? SIZE_MAX : first;
+}
+
+static weir_status no_memory(const struct values *v, weir_err *err)
+{
+    return weir_err_set(err, WEIR_ENOMEM, 0, "parquet writer: no memory for column %s",
+                        v->leaf->column.name);
+}
+
+static char *room(const struct values *v, size_t size, base_buf *in)
+{
+    base_buf_reset(in);
+    return v->n <= SIZE_MAX / size ? base_buf_room(in, v->n * size) : NULL;
+}
+
 /* Bring the values that are there side by side, where they are not. */
 weir_status values_gather(struct values *v, base_buf *slots, base_buf *codes, weir_err *err)
 {
     const struct parquet_data *d = v->data;
     const struct parquet_column *c = &v->leaf->column;
-    size_t from, n, first = 0, n_runs = 0;
     WEIR_TRY(check_data(v->leaf, d, v->n_rows, err));
     v->kind = kind_of(c);
     if (d->valid)
@@ -167,39 +238,49 @@ weir_status values_gather(struct values *v, base_buf *slots, base_buf *codes, we
             v->n_null += (size_t)__builtin_popcountll(
                 ~d->valid[row / 64] &
                 (d->n - row < 64 ? (UINT64_C(1) << (d->n - row)) - 1 : UINT64_MAX));
-    for (struct runs r = {d, c->list, 0}; next_run(&r, &from, &n);) {
-        first = n_runs++ ? first : from;
-        v->n += n;
-    }
+    size_t first = side_by_side(v);
     if (!v->n)
         return WEIR_OK;
-    size_t size = d->codes ? sizeof *d->codes : values_slot_size(v->kind);
-    bool as_is = n_runs == 1 && (d->codes || !values_are_ints(c) || d->width == size);
-    if (as_is && d->codes)
-        v->codes = d->codes + first;
-    else if (as_is)
-        v->slots = (const char *)d->values + first * size;
-    if (as_is)
-        return WEIR_OK;
-    base_buf *into = d->codes ? codes : slots;
-    base_buf_reset(into);
-    char *to = v->n <= SIZE_MAX / size ? base_buf_room(into, v->n * size) : NULL;
-    if (!to)
-        return weir_err_set(err, WEIR_ENOMEM, 0, "parquet writer: no memory for column %s",
-                            c->name);
-    size_t at = 0;
-    for (struct runs r = {d, c->list, 0}; next_run(&r, &from, &n); at += n) {
-        if (d->codes)
-            memcpy(to + at * size, d->codes + from, n * size);
-        else if (values_are_ints(c))
-            widen(d, v->kind == VALUES_INTS64, c->unsigned_order, from, n, to, at);
-        else
-            memcpy(to + at * size, (const char *)d->values + from * size, n * size);
+    bool ints = values_are_ints(c);
+    size_t slot = values_slot_size(v->kind), size = d->codes ? sizeof *d->codes
+                                                    : ints   ? d->width
+                                                             : slot;
+    const void *values = d->codes ? d->codes : d->values;
+    if (first != SIZE_MAX) {
+        values = (const char *)values + first * size;
+    } else {
+        char *to = room(v, size, d->codes ? codes : slots);
+        if (!to)
+            return no_memory(v, err);
+        bring(v, values, size, to);
+        values = to;
     }
     if (d->codes)
-        v->codes = (const uint32_t *)(void *)to;
-    else
-        v->slots = to;
+        v->codes = values;
+    else if (!ints || size == slot)
+        v->slots = values;
+    if (ints) {
+        v->ints = values;
+        v->width = d->width;
+    }
+    if (ints && size > slot) { /* 64-bit numbers for a column of 32 */
+        WEIR_TRY(values_widen(v, codes, err));
+        v->ints = v->slots;
+        v->width = (unsigned)slot;
+    }
+    return WEIR_OK;
+}
+
+weir_status values_widen(struct values *v, base_buf *wide, weir_err *err)
+{
+    if (v->slots || !v->ints)
+        return WEIR_OK;
+    char *to = room(v, values_slot_size(v->kind), wide);
+    if (!to)
+        return no_memory(v, err);
+    widen(v->ints, v->width, v->kind == VALUES_INTS64, v->leaf->column.unsigned_order, 0, v->n, to,
+          0);
+    v->slots = to;
     return WEIR_OK;
 }
 

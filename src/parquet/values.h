@@ -12,15 +12,23 @@ struct values {
     size_t n_rows, n;
     size_t n_null; /* rows */
     enum values_kind kind;
-    const void *
-        slots; /* uint8_t, uint32_t, uint64_t (floats by their bits) or struct parquet_bytes; or ... */
-    const uint32_t
-        *codes; /* ... of data->dict; the encoder puts those of the chunk's own dictionary here */
+
+    /* Integers as wide as they came, `width` octets: 1, 2, 4 or 8, at most as wide as a slot. */
+    const void *ints;
+    unsigned width;
+    /* uint8_t, uint32_t, uint64_t (floats by their bits) or struct parquet_bytes. Of integers that are narrower only
+     * after values_widen. */
+    const void *slots;
+    /* Codes of data->dict; the encoder puts those of the chunk's own dictionary into one of the two. */
+    const uint32_t *codes;
+    const uint8_t *narrow;
 };
 
 /* Fill in the rest of *v from leaf, data and n_rows. slots, codes: memory for what is not side by side or not as wide as
  * in the file; it is kept by the caller as long as v. WEIR_EINVAL: the data breaks its rules; WEIR_ENOMEM. */
 weir_status values_gather(struct values *v, base_buf *slots, base_buf *codes, weir_err *err);
+/* Integers as slots too. wide: memory for them. WEIR_ENOMEM. */
+weir_status values_widen(struct values *v, base_buf *wide, weir_err *err);
 
 bool values_are_ints(const struct parquet_column *c);
 size_t values_slot_size(enum values_kind kind);

@@ -1,6 +1,7 @@
 #include "query/format_in.h"
 
 #include "base/text.h"
+#include "query/complete.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -609,6 +610,11 @@ void query_summary_text(const struct query *q, const struct query_summary *s, bo
     else if (s->rows_scaled)
         base_buf_printf(out, "Counters scaled by the sampling rate: %llu of %llu flows\n",
                         (unsigned long long)s->rows_scaled, (unsigned long long)s->matched);
+    if (s->complete) {
+        base_buf_str(out, "Completeness: ");
+        query_complete_text(s->complete, utc, out);
+        base_buf_char(out, '\n');
+    }
     base_buf_printf(out, "Files: %llu, row groups: %llu read, %llu skipped",
                     (unsigned long long)s->files, (unsigned long long)s->groups_read,
                     (unsigned long long)skipped);
@@ -680,6 +686,10 @@ void query_summary_json(const struct query *q, const struct query_summary *s, ba
     if (s->files_failed) {
         base_buf_str(out, ",\"failed\":");
         base_json_string(out, s->failed, strnlen(s->failed, sizeof s->failed), false);
+    }
+    if (s->complete) {
+        base_buf_str(out, ",\"completeness\":");
+        query_complete_json(s->complete, out);
     }
     base_buf_str(out, "}}\n");
 }

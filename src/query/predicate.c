@@ -500,6 +500,34 @@ static bool compare_fields(const struct query_leaf *leaf, const struct query_val
                                                : order <= 0;
 }
 
+bool query_value_meets(const struct query_expr *e, uint8_t kind, uint64_t num,
+                       const struct query_text *text)
+{
+    struct query_leaf leaf = {.e = e};
+    struct matcher m;
+    if (e->op == QUERY_OP_PRESENT)
+        return true;
+    if (kind == QUERY_TEXT)
+        return is_text_op(e->op) ? match_text(&leaf, text) : text_as_number(text, e);
+    if (is_text_op(e->op))
+        return number_as_text(&leaf, num, kind);
+    if (e->op != QUERY_OP_IN) {
+        matcher_make(&m, e, kind, NULL);
+        m.r = m.few;
+        return match_number(&m, e, num);
+    }
+    for (size_t i = 0; i < e->n_numbers; i++) {
+        struct query_expr one = *e;
+        struct query_range room;
+        one.numbers = &e->numbers[i];
+        one.n_numbers = 1;
+        matcher_make(&m, &one, kind, &room);
+        if (match_number(&m, &one, num))
+            return true;
+    }
+    return false;
+}
+
 /* Clear in bits those of e's rows that do not meet the condition. */
 static weir_status leaf_rows(const struct query_plan *p, const struct query_leaf *leaf,
                              struct query_eval *e, uint64_t *bits, weir_err *err)

@@ -23,4 +23,9 @@ weir_status query_filter_window(struct query_filter *f, uint64_t *bits, weir_err
 weir_status query_filter_rows(const struct query_plan *p, int node, struct query_eval *e,
                               uint64_t *bits, weir_err *err);
 
+/* Whether one value that is there meets the condition e (on one field: no AND, OR, NOT and none that compares two fields):
+ * num of a kind of numbers, or text when kind is QUERY_TEXT. */
+bool query_value_meets(const struct query_expr *e, uint8_t kind, uint64_t num,
+                       const struct query_text *text);
+
 #endif

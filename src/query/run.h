@@ -98,6 +98,8 @@ struct query_summary {
     int64_t first_us, last_us; /* of the matched flows */
     uint64_t elapsed_ns;
     uint64_t groups_found[16]; /* of each result: groups before the limit */
+    const struct query_completeness
+        *complete; /* complete.h; set by the caller before the summary is shown, NULL: not said */
 };
 
 /* All calls from one thread, results one after the other: begin, block..., end. Any status but WEIR_OK ends the query with it

@@ -129,8 +129,15 @@ static bool scratch_for(weir_decoder *d, size_t n)
 size_t wire_layout(const weir_template *t, weir_field *out, const uint8_t *p, size_t left,
                    uint32_t *short_at)
 {
+    const wire_template *own = (const wire_template *)(const void *)t;
     size_t off = 0;
-    for (uint32_t i = 0; i < t->n_fields; i++) {
+    uint32_t i = 0;
+    if (left >= own->fixed_len) { /* what stands before the first variable field is as in the template */
+        memcpy(out, t->fields, own->n_fixed * sizeof *out);
+        off = own->fixed_len;
+        i = own->n_fixed;
+    }
+    for (; i < t->n_fields; i++) {
         const weir_field *f = &t->fields[i];
         size_t n = f->length;
         uint8_t load = f->load;
@@ -491,6 +498,7 @@ static weir_status decode_one(weir_decoder *d, const weir_endpoint *from, int64_
     if (e->quirks)
         WIRE_COUNT(s, quirky, 1);
     s->skew_ns = weir_packet_export_ns(&p) - received_ns;
+    s->uptime_ms = p.uptime_ms;
     wire_pass w = {.d = d, .s = s, .p = &p};
     d->n_ready = 0;
     if (d->on->begin)
@@ -610,6 +618,7 @@ weir_status weir_decoder_set_sampling(weir_decoder *d, const weir_endpoint *expo
     wire_exporter *e;
     WEIR_TRY(configure(d, exporter, &e));
     e->rate = rate;
+    d->sampling_epoch++;
     return WEIR_OK;
 }
 
@@ -675,7 +684,8 @@ weir_status weir_exporter_next(const weir_decoder *d, size_t *cursor, weir_expor
                                 .first_ns = e->first_ns,
                                 .last_ns = e->last_ns,
                                 .counters = &e->c,
-                                .handle = e};
+                                .handle = e,
+                                .serial = e->serial};
     return WEIR_OK;
 }
 
@@ -695,6 +705,7 @@ weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t
                               .first_ns = s->first_ns,
                               .last_ns = s->last_ns,
                               .clock_skew_ns = s->skew_ns,
+                              .uptime_ms = s->uptime_ms,
                               .counters = &s->c,
                               .exported_messages = s->said[WIRE_SAID_MESSAGES],
                               .exported_flows = s->said[WIRE_SAID_FLOWS],
@@ -704,7 +715,8 @@ weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t
                               .not_sent_flows = s->said[WIRE_SAID_NOT_SENT_FLOWS],
                               .not_sent_packets = s->said[WIRE_SAID_NOT_SENT_PACKETS],
                               .not_sent_octets = s->said[WIRE_SAID_NOT_SENT_OCTETS],
-                              .handle = s};
+                              .handle = s,
+                              .serial = s->serial};
     if (e->rate > 0)
         out->sampling = (weir_sampling){.rate = e->rate, .origin = WEIR_ORIGIN_CONFIGURED};
     else if (sampling)

@@ -188,6 +188,18 @@ static wire_sampler *find(const weir_stream *s, uint8_t kind, uint64_t selector,
 
 weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_sampler *from)
 {
+    wire_sampler *known = e->samplers ? *bucket_of(e, from->selector, from->domain) : NULL;
+    while (known && (known->kind != from->kind || known->selector != from->selector ||
+                     known->domain != from->domain || known->version != from->version ||
+                     known->port != from->port))
+        known = known->chain;
+    if (known) {
+        if (from->seen_ns >= known->seen_ns) {
+            known->sampling = from->sampling;
+            known->seen_ns = from->seen_ns;
+        }
+        return WEIR_OK;
+    }
     size_t table = e->samplers ? 0 : WIRE_SAMPLER_BUCKETS * sizeof(wire_sampler *);
     if (e->n_samplers >= WIRE_MAX_SAMPLERS || !wire_charge(d, table + sizeof *from))
         return WEIR_ELIMIT;
@@ -204,6 +216,8 @@ weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_s
     *bucket = row;
     e->n_samplers++;
     e->n_selective += from->kind != KIND_DOMAIN;
+    e->n_interfaces += from->kind == KIND_INTERFACE;
+    d->sampling_epoch++;
     return WEIR_OK;
 }
 
@@ -219,25 +233,30 @@ void wire_samplers_free(weir_decoder *d, wire_exporter *e)
         d->state_octets -= WIRE_SAMPLER_BUCKETS * sizeof *e->samplers;
     free(e->samplers);
     e->samplers = NULL;
-    e->n_samplers = e->n_selective = 0;
+    e->n_samplers = e->n_selective = e->n_interfaces = 0;
+    d->sampling_epoch++;
 }
 
 static void keep(wire_pass *w, uint8_t kind, uint64_t selector, const weir_sampling *sampling)
 {
     weir_stream *s = w->s;
     wire_sampler *row = find(s, kind, selector, s->key.domain);
+    if (row)
+        row->seen_ns = w->p->received_ns;
     if (row && row->sampling.algorithm == sampling->algorithm &&
         fabs(row->sampling.rate - sampling->rate) < 1e-9)
         return;
     if (row) {
         row->sampling = *sampling;
+        w->d->sampling_epoch++;
     } else {
         const wire_sampler made = {.selector = selector,
                                    .domain = s->key.domain,
                                    .version = s->key.version,
                                    .port = s->key.port,
                                    .kind = kind,
-                                   .sampling = *sampling};
+                                   .sampling = *sampling,
+                                   .seen_ns = w->p->received_ns};
         if (wire_sampler_restore(s->e, w->d, &made) != WEIR_OK) {
             wire_fault(w, WEIR_FAULT_TEMPLATE_LIMIT, 0,
                        "sampler %llu refused: this exporter has %d already or memory is short",
@@ -289,37 +308,62 @@ bool wire_sampling_uniform(const weir_record *r)
     return e->rate > 0 || !(t->samples || t->rates) || (!t->rates && e->n_selective == 0);
 }
 
-weir_sampling weir_record_sampling(const weir_record *r)
+bool wire_sampling_decides(const weir_record *r, const weir_element *e)
+{
+    const wire_template *t = (const wire_template *)(const void *)r->tmpl;
+    bool interface = e->flags & WEIR_ELEMENT_SCOPE || e->id == IE_INGRESS;
+    return t->rates || !interface || r->stream->e->n_interfaces > 0;
+}
+
+uint64_t wire_sampling_epoch(const weir_record *r)
+{
+    return r->stream->d->sampling_epoch;
+}
+
+/* What the record itself says of it, and what options say of its selector, sampler, interface or domain. */
+static bool said_of(const weir_record *r, weir_sampling *out, uint16_t *algorithm)
 {
     const weir_stream *s = r->stream;
-    if (s->e->rate > 0)
-        return (weir_sampling){.rate = s->e->rate, .origin = WEIR_ORIGIN_CONFIGURED};
-    struct said said = {0};
     const wire_template *t = (const wire_template *)(const void *)r->tmpl;
-    const weir_sampling *found = NULL;
+    struct said said = {0};
     if (t && (t->rates || (t->samples && s->e->n_selective))) {
         read_said(r, &said);
         double rate = rate_of(&said);
-        if (rate > 0)
-            return (weir_sampling){
+        *algorithm = said.algorithm;
+        if (rate > 0) {
+            *out = (weir_sampling){
                 .rate = rate, .algorithm = said.algorithm, .origin = WEIR_ORIGIN_RECORD};
+            return true;
+        }
     }
-    if (s->e->n_samplers) {
-        if (said.has_selector)
-            found = look_up(s, KIND_SELECTOR, said.selector);
-        if (!found && said.has_sampler)
-            found = look_up(s, KIND_SAMPLER, said.sampler);
-        if (!found && said.has_interface)
-            found = look_up(s, KIND_INTERFACE, said.interface);
-        if (!found)
-            found = look_up(s, KIND_DOMAIN, 0);
-    }
+    const weir_sampling *found = NULL;
+    if (said.has_selector)
+        found = look_up(s, KIND_SELECTOR, said.selector);
+    if (!found && said.has_sampler)
+        found = look_up(s, KIND_SAMPLER, said.sampler);
+    if (!found && said.has_interface)
+        found = look_up(s, KIND_INTERFACE, said.interface);
+    if (!found)
+        found = look_up(s, KIND_DOMAIN, 0);
     if (found)
-        return *found;
+        *out = *found;
+    return found;
+}
+
+weir_sampling weir_record_sampling(const weir_record *r)
+{
+    const wire_exporter *e = r->stream->e;
+    const wire_template *t = (const wire_template *)(const void *)r->tmpl;
+    weir_sampling out;
+    uint16_t algorithm = 0;
+    if (e->rate > 0)
+        return (weir_sampling){.rate = e->rate, .origin = WEIR_ORIGIN_CONFIGURED};
+    if (((t && t->rates) || e->n_samplers) && said_of(r, &out, &algorithm))
+        return out;
     /* v5: the top two bits are the mode, the rest is the interval; 0 says nothing. */
     uint16_t interval = r->packet->sampling & 0x3fff, mode = r->packet->sampling >> 14;
     return (weir_sampling){.rate = interval,
-                           .algorithm = interval ? mode : said.algorithm,
+                           .algorithm = interval ? mode : algorithm,
                            .origin = interval ? WEIR_ORIGIN_HEADER : WEIR_ORIGIN_UNKNOWN};
 }
 

@@ -12,7 +12,9 @@ enum {
     MAX_LOSS_RECORDS = 1 << 22, /* v5, v7, IPFIX */
     BELIEVE_AHEAD = 2,          /* packets in a row that make a jump ahead true */
     BELIEVE_BACK = 3,           /* the same for a jump back, which a replay looks like */
-    RESTART_SLACK_MS = 60000    /* between a boot and what clocks of whole seconds make of it */
+    MOST_PACKETS_S = 1 << 14, /* of one stream; so far ahead it can be after a silence of seconds */
+    MOST_RECORDS_S = 1 << 18,
+    RESTART_SLACK_MS = 60000 /* between a boot and what clocks of whole seconds make of it */
 };
 
 static wire_track *track_new(weir_stream *s, uint16_t port)
@@ -101,13 +103,13 @@ bool wire_restarted(weir_stream *s, const weir_packet *p)
     return restarted;
 }
 
-static void remember_gap(wire_track *t, uint32_t from, uint32_t to)
+static void remember_gap(wire_track *t, wire_gap gap)
 {
     if (t->n_gaps == WIRE_MAX_GAPS) { /* the oldest stays lost for good */
         memmove(t->gaps, t->gaps + 1, (WIRE_MAX_GAPS - 1) * sizeof *t->gaps);
         t->n_gaps--;
     }
-    t->gaps[t->n_gaps++] = (wire_gap){from, to};
+    t->gaps[t->n_gaps++] = gap;
 }
 
 static void forget_gap(wire_track *t, uint32_t i)
@@ -116,8 +118,8 @@ static void forget_gap(wire_track *t, uint32_t i)
     t->n_gaps--;
 }
 
-/* Units [seq, seq + n) came late: how many of them fill a gap. */
-static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n)
+/* Units [seq, seq + n) came late: how many of them fill a gap, and whether that is of before a restart. */
+static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n, bool *restored)
 {
     for (uint32_t i = 0; i < t->n_gaps; i++) {
         wire_gap *g = &t->gaps[i];
@@ -125,7 +127,8 @@ static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n)
         if (in >= size)
             continue;
         uint32_t filled = n < size - in ? n : size - in;
-        wire_gap rest = {seq + filled, g->to};
+        wire_gap rest = {seq + filled, g->to, g->restored};
+        *restored = g->restored;
         g->to = seq;
         if (g->to == g->from) {
             if (rest.from == rest.to)
@@ -133,7 +136,7 @@ static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n)
             else
                 *g = rest;
         } else if (rest.from != rest.to) {
-            remember_gap(t, rest.from, rest.to);
+            remember_gap(t, rest);
         }
         return filled;
     }
@@ -141,11 +144,14 @@ static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n)
 }
 
 /* A number far from what was expected: believed once `needed` packets in a row have gone on from it. */
-static bool believed(wire_track *t, uint32_t seq, uint32_t n, uint8_t needed)
+static bool believed(wire_track *t, uint32_t seq, uint32_t n, uint8_t needed, uint32_t most)
 {
     if (t->chain == 0 || seq != t->jump) {
         t->chain = 0;
         t->chain_duplicated = 0;
+        t->jump_from = seq;
+        t->jump_most = most;
+        t->jump_unsure = t->unsure;
     }
     t->chain++;
     t->jump = seq + n;
@@ -161,9 +167,29 @@ static void follow(wire_track *t, uint32_t seq, uint32_t n)
     t->n_gaps = 0;
 }
 
-static void track(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n)
+/* What is between t->next and seq has not come. */
+static void missed(weir_stream *s, wire_track *t, uint32_t seq, bool unsure)
+{
+    if (unsure) {
+        WIRE_COUNT(s, sequence_unsure, 1);
+        return;
+    }
+    WIRE_COUNT(s, sequence_lost, seq - t->next);
+    remember_gap(t, (wire_gap){t->next, seq, false});
+}
+
+/* How far ahead a stream can be that was not heard for so long: it was out of reach, or we were not there. */
+static uint32_t most_after(uint16_t version, int64_t silent_ns)
+{
+    int64_t silent_s = silent_ns < 0 ? 0 : silent_ns / 1000000000;
+    int64_t a_second = version == 9 ? MOST_PACKETS_S : MOST_RECORDS_S;
+    return silent_s > INT32_MAX / a_second ? INT32_MAX : (uint32_t)(silent_s * a_second);
+}
+
+static void track(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n, int64_t silent_ns)
 {
     uint32_t most = s->key.version == 9 ? MAX_LOSS_PACKETS : MAX_LOSS_RECORDS;
+    uint32_t after = most_after(s->key.version, silent_ns);
     int32_t ahead = (int32_t)(seq - t->next);
     if (!t->started) {
         t->started = true;
@@ -174,25 +200,29 @@ static void track(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n)
         t->next += n;
         t->chain = 0;
     } else if (ahead > 0 && (uint32_t)ahead <= most) {
-        if (t->unsure) {
-            WIRE_COUNT(s, sequence_unsure, 1);
-        } else {
-            WIRE_COUNT(s, sequence_lost, ahead);
-            remember_gap(t, t->next, seq);
-        }
+        missed(s, t, seq, t->unsure);
         t->next = seq + n;
         t->chain = 0;
     } else if (ahead > 0) {
-        if (believed(t, seq, n, BELIEVE_AHEAD)) {
+        if (!believed(t, seq, n, BELIEVE_AHEAD, after))
+            return;
+        if (t->jump_from - t->next <= t->jump_most) {
+            missed(s, t, t->jump_from, t->jump_unsure);
+            t->next = seq + n;
+        } else {
             WIRE_COUNT(s, sequence_resets, 1);
             follow(t, seq, n);
         }
     } else {
-        uint32_t late = fill_gap(t, seq, n);
+        bool restored = false;
+        uint32_t late = fill_gap(t, seq, n, &restored);
         if (late > 0 || (n == 0 && t->next - seq <= most)) {
             WIRE_COUNT(s, sequence_out_of_order, 1);
-            WIRE_UNCOUNT(s, sequence_lost, late);
-        } else if (believed(t, seq, n, BELIEVE_BACK)) {
+            if (restored)
+                WIRE_COUNT(s, sequence_recovered, late);
+            else
+                WIRE_UNCOUNT(s, sequence_lost, late);
+        } else if (believed(t, seq, n, BELIEVE_BACK, 0)) {
             WIRE_COUNT(s, sequence_resets, 1);
             WIRE_UNCOUNT(s, sequence_duplicated, t->chain_duplicated);
             follow(t, seq, n);
@@ -211,7 +241,9 @@ void wire_sequence(wire_pass *w, uint32_t units)
     wire_track *t = wire_track_of(w->s, p->from.port, p->sequence);
     if (!t)
         return;
+    int64_t silent_ns = p->received_ns - t->seen_ns;
     t->seen_ns = p->received_ns;
-    track(w->s, t, p->sequence, units);
-    t->unsure = w->unsure && p->version == 10;
+    track(w->s, t, p->sequence, units, silent_ns);
+    if (t->next == p->sequence + units) /* nothing that is late or that nobody believes yet */
+        t->unsure = w->unsure && p->version == 10;
 }

@@ -1,9 +1,10 @@
 /* state -- what should outlive a restart, as octets: exporters, their streams with sequence tracks and templates,
  * their samplers. All integers big-endian; counts before items; a hash of all that stands before it at the end.
  *
- *   "WEIRSTA1" | u32 exporters | exporter*  | u64 hash
+ *   "WEIRSTA2" | u32 exporters | exporter*  | u64 hash
  *   exporter:  address 16, u8 family, u32 streams, stream*, u32 samplers, sampler*
  *
+ * Positions are the same without templates and samplers. "WEIRSTA1" had no gaps and no times of samplers.
  * The same state gives the same octets: what stands in hash tables is written in order.
  * Settings (scope, rate, quirks) are the user's, not the exporter's: they are not kept. */
 #include "wire/wire.h"
@@ -14,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char magic[8] = "WEIRSTA1";
+static const char magic[8] = "WEIRSTA2", old_magic[8] = "WEIRSTA1";
+
+enum { TRACK_STARTED = 1, TRACK_UNSURE = 2 };
 
 static void put_f64(base_buf *b, double v)
 {
@@ -84,7 +87,22 @@ static void put_templates(base_buf *b, const weir_stream *s)
     free(all);
 }
 
-static void put_stream(base_buf *b, const weir_stream *s)
+static void put_track(base_buf *b, const wire_track *t)
+{
+    base_buf_u16(b, t->port);
+    base_buf_u8(b, (uint8_t)((t->started ? TRACK_STARTED : 0) | (t->unsure ? TRACK_UNSURE : 0)));
+    base_buf_u32(b, t->next);
+    base_buf_u32(b, t->uptime_ms);
+    base_buf_u32(b, t->boot32);
+    base_buf_u64(b, (uint64_t)t->seen_ns);
+    base_buf_u8(b, t->n_gaps);
+    for (uint32_t i = 0; i < t->n_gaps; i++) {
+        base_buf_u32(b, t->gaps[i].from);
+        base_buf_u32(b, t->gaps[i].to);
+    }
+}
+
+static void put_stream(base_buf *b, const weir_stream *s, bool templates)
 {
     base_buf_u16(b, s->key.version);
     base_buf_u8(b, s->key.transport);
@@ -94,16 +112,12 @@ static void put_stream(base_buf *b, const weir_stream *s)
     base_buf_u8(b, s->init_known);
     base_buf_u64(b, (uint64_t)s->init_ms);
     base_buf_u32(b, s->n_tracks);
-    for (uint32_t i = 0; i < s->n_tracks; i++) {
-        const wire_track *t = &s->tracks[i];
-        base_buf_u16(b, t->port);
-        base_buf_u8(b, t->started);
-        base_buf_u32(b, t->next);
-        base_buf_u32(b, t->uptime_ms);
-        base_buf_u32(b, t->boot32);
-        base_buf_u64(b, (uint64_t)t->seen_ns);
-    }
-    put_templates(b, s);
+    for (uint32_t i = 0; i < s->n_tracks; i++)
+        put_track(b, &s->tracks[i]);
+    if (templates)
+        put_templates(b, s);
+    else
+        base_buf_u32(b, 0);
 }
 
 static int by_selector(const void *a, const void *b)
@@ -141,11 +155,12 @@ static void put_samplers(base_buf *b, const wire_exporter *e)
         base_buf_u16(b, row->port);
         put_f64(b, row->sampling.rate);
         base_buf_u16(b, row->sampling.algorithm);
+        base_buf_u64(b, (uint64_t)row->seen_ns);
     }
     free(all);
 }
 
-static void put_exporter(base_buf *b, const wire_exporter *e)
+static void put_exporter(base_buf *b, const wire_exporter *e, bool all)
 {
     base_buf_add(b, e->address.addr, sizeof e->address.addr);
     base_buf_u8(b, e->address.family);
@@ -155,17 +170,20 @@ static void put_exporter(base_buf *b, const wire_exporter *e)
     base_buf_u32(b, n);
     for (const wire_link *l = e->streams.next; l != &e->streams; l = l->next)
         if (WIRE_OF(l, weir_stream, of_exporter)->key.transport == WEIR_UDP)
-            put_stream(b, WIRE_OF(l, weir_stream, of_exporter));
-    put_samplers(b, e);
+            put_stream(b, WIRE_OF(l, weir_stream, of_exporter), all);
+    if (all)
+        put_samplers(b, e);
+    else
+        base_buf_u32(b, 0);
 }
 
-weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len, weir_err *err)
+static weir_status save(const weir_decoder *d, bool all, uint8_t **out, size_t *len, weir_err *err)
 {
     base_buf b = {0};
     base_buf_add(&b, magic, sizeof magic);
     base_buf_u32(&b, (uint32_t)d->n_exporters);
     for (const wire_link *l = d->exporters.next; l != &d->exporters; l = l->next)
-        put_exporter(&b, WIRE_OF(l, wire_exporter, lru));
+        put_exporter(&b, WIRE_OF(l, wire_exporter, lru), all);
     base_buf_u64(&b, base_hash(b.data, b.len, 0));
     if (b.failed) {
         base_buf_done(&b);
@@ -176,19 +194,42 @@ weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len,
     return WEIR_OK;
 }
 
-/* ---- reading: every count is checked by running out of octets, every value by the rule that made it ---- */
-
-static weir_status get_template(base_rd *r, weir_stream *s)
+weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len, weir_err *err)
 {
+    return save(d, true, out, len, err);
+}
+
+weir_status weir_decoder_save_positions(const weir_decoder *d, uint8_t **out, size_t *len,
+                                        weir_err *err)
+{
+    return save(d, false, out, len, err);
+}
+
+/* ---- reading ----
+ *
+ * Everything is read twice: first to see that it is whole, without a change to the decoder (every count is checked by running
+ * out of octets, every value by the rule that made it), then to take it over. So damaged octets spoil nothing that was there. */
+
+typedef struct loading {
+    weir_decoder *d;
+    base_rd r;
+    bool old;   /* WEIRSTA1 */
+    bool apply; /* the second time */
+} loading;
+
+static weir_status get_template(loading *l, weir_stream *s, int *last_id)
+{
+    base_rd *r = &l->r;
     uint16_t id = base_rd_u16(r);
     bool options = base_rd_u8(r) == 1;
     uint16_t port = base_rd_u16(r);
     uint32_t export_s = base_rd_u32(r);
     int64_t learnt_ns = get_time(r), seen_ns = get_time(r);
     uint16_t n_scope = base_rd_u16(r), n = base_rd_u16(r);
-    if (r->dead || (size_t)n * 9 > base_rd_left(r))
+    if (r->dead || (size_t)n * 9 > base_rd_left(r) || id <= *last_id)
         return WEIR_EFORMAT;
-    wire_spec *specs = wire_specs(s->d, n + 1u);
+    *last_id = id;
+    wire_spec *specs = wire_specs(l->d, n + 1u);
     if (!specs)
         return WEIR_ENOMEM;
     for (uint32_t i = 0; i < n; i++) {
@@ -199,121 +240,250 @@ static weir_status get_template(base_rd *r, weir_stream *s)
             return WEIR_EFORMAT;
         specs[i] = (wire_spec){.pen = pen, .id = ie, .len = len, .space = space};
     }
+    if (!wire_template_valid(id, specs, n, n_scope))
+        return WEIR_EFORMAT;
+    wire_template *t = s ? wire_template_find(s, id) : NULL;
+    if (!s || (t && t->pub.seen_ns > seen_ns))
+        return WEIR_OK;
+    if (t)
+        wire_template_drop(s, t);
     weir_status status = wire_template_restore(s, id, options, specs, n, n_scope, port, export_s,
                                                learnt_ns, seen_ns);
     return status == WEIR_ELIMIT ? WEIR_OK
                                  : status; /* today's limits may be lower than yesterday's */
 }
 
-static weir_status get_stream(base_rd *r, weir_decoder *d, wire_exporter *e)
+static weir_status get_track(loading *l, wire_track *t)
 {
-    weir_packet p = {.from = e->address};
+    base_rd *r = &l->r;
+    t->port = base_rd_u16(r);
+    uint8_t flags = base_rd_u8(r);
+    t->started = flags & TRACK_STARTED;
+    t->unsure = flags & TRACK_UNSURE;
+    t->next = base_rd_u32(r);
+    t->uptime_ms = base_rd_u32(r);
+    t->boot32 = base_rd_u32(r);
+    t->seen_ns = get_time(r);
+    t->n_gaps = l->old ? 0 : base_rd_u8(r);
+    if (r->dead || t->n_gaps > WIRE_MAX_GAPS)
+        return WEIR_EFORMAT;
+    for (uint32_t i = 0; i < t->n_gaps; i++) {
+        t->gaps[i].from = base_rd_u32(r);
+        t->gaps[i].to = base_rd_u32(r);
+        t->gaps[i].restored = true;
+    }
+    return WEIR_OK;
+}
+
+/* Where the stream stands, in place of what was known. */
+static weir_status take_tracks(weir_stream *s, const wire_track *tracks, uint32_t n)
+{
+    s->d->state_octets -= s->n_tracks * sizeof *s->tracks;
+    s->n_tracks = s->last_track = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        wire_track *t = wire_track_of(s, tracks[i].port, 0);
+        if (!t)
+            return WEIR_ELIMIT;
+        *t = tracks[i];
+    }
+    return WEIR_OK;
+}
+
+/* e: NULL when there is no room for it, or it is not wanted. */
+static weir_status get_stream(loading *l, wire_exporter *e)
+{
+    base_rd *r = &l->r;
+    weir_decoder *d = l->d;
+    weir_packet p = {0};
+    wire_track tracks[WIRE_MAX_TRACKS] = {0};
     p.version = base_rd_u16(r);
-    p.from.transport = base_rd_u8(r);
+    uint8_t transport = base_rd_u8(r);
     uint16_t port = base_rd_u16(r);
     p.domain = base_rd_u32(r);
     p.received_ns = get_time(r);
     bool init_known = base_rd_u8(r) == 1;
     int64_t init_ms = (int64_t)base_rd_u64(r);
     uint32_t n_tracks = base_rd_u32(r);
-    if (r->dead || p.from.transport != WEIR_UDP || n_tracks > WIRE_MAX_TRACKS ||
+    if (r->dead || transport != WEIR_UDP || n_tracks > WIRE_MAX_TRACKS ||
         !(p.version == 1 || p.version == 5 || p.version == 7 || p.version == 9 || p.version == 10))
         return WEIR_EFORMAT;
-    weir_scope scope = e->scope;
-    e->scope = port ? WEIR_SCOPE_PORT : WEIR_SCOPE_ADDRESS;
-    p.from.port = port;
-    weir_stream *s = wire_stream_get(d, e, &p, NULL);
-    e->scope = scope;
-    if (!s)
-        return WEIR_ELIMIT;
-    if (p.received_ns > e->last_ns)
-        e->last_ns = p.received_ns; /* when the exporter counts as idle */
-    s->init_known = init_known;
-    s->init_ms = init_ms > INT64_MAX / 4000000 || init_ms < 0 ? 0 : init_ms;
-    for (uint32_t i = 0; i < n_tracks; i++) {
-        uint16_t from = base_rd_u16(r);
-        bool started = base_rd_u8(r) == 1;
-        uint32_t next = base_rd_u32(r), uptime_ms = base_rd_u32(r), boot32 = base_rd_u32(r);
-        int64_t seen_ns = get_time(r);
-        wire_track *t = r->dead ? NULL : wire_track_of(s, from, 0);
-        if (!t)
-            return r->dead ? WEIR_EFORMAT : WEIR_ELIMIT;
-        *t = (wire_track){.port = from,
-                          .started = started,
-                          .next = next,
-                          .uptime_ms = uptime_ms,
-                          .boot32 = boot32,
-                          .seen_ns = seen_ns};
+    for (uint32_t i = 0; i < n_tracks; i++)
+        WEIR_TRY(get_track(l, &tracks[i]));
+    weir_stream *s = NULL;
+    if (e) {
+        weir_scope scope = e->scope;
+        e->scope = port ? WEIR_SCOPE_PORT : WEIR_SCOPE_ADDRESS;
+        p.from = e->address;
+        p.from.transport = transport;
+        p.from.port = port;
+        const weir_stream *known = wire_stream_find(d, e, &p);
+        int64_t known_ns = known ? known->last_ns : 0;
+        bool newer = p.received_ns >= known_ns;
+        if (!newer)
+            p.received_ns = known_ns;
+        s = wire_stream_get(d, e, &p, NULL);
+        e->scope = scope;
+        if (s && p.received_ns > e->last_ns)
+            e->last_ns = p.received_ns; /* when the exporter counts as idle */
+        if (s && newer) {
+            s->init_known = init_known;
+            s->init_ms = init_ms > INT64_MAX / 4000000 || init_ms < 0 ? 0 : init_ms;
+            weir_status status = take_tracks(s, tracks, n_tracks);
+            if (status != WEIR_OK && status != WEIR_ELIMIT)
+                return status;
+        }
     }
     uint32_t n_templates = base_rd_u32(r);
+    int last_id = 0;
     for (uint32_t i = 0; i < n_templates && !r->dead; i++)
-        WEIR_TRY(get_template(r, s));
+        WEIR_TRY(get_template(l, s, &last_id));
     return r->dead ? WEIR_EFORMAT : WEIR_OK;
 }
 
-static weir_status get_exporter(base_rd *r, weir_decoder *d)
+static weir_status get_sampler(loading *l, wire_exporter *e)
 {
+    base_rd *r = &l->r;
+    wire_sampler row = {.kind = base_rd_u8(r)};
+    row.selector = base_rd_u64(r);
+    row.domain = base_rd_u32(r);
+    row.version = base_rd_u16(r);
+    row.port = base_rd_u16(r);
+    row.sampling.rate = get_f64(r);
+    row.sampling.algorithm = base_rd_u16(r);
+    row.sampling.origin = WEIR_ORIGIN_OPTIONS;
+    row.seen_ns = l->old ? 0 : get_time(r);
+    if (r->dead || !(row.sampling.rate > 0 && row.sampling.rate <= 0x1p64))
+        return WEIR_EFORMAT;
+    if (!e)
+        return WEIR_OK;
+    if (l->old)
+        row.seen_ns = e->last_ns;
+    weir_status status = wire_sampler_restore(e, l->d, &row);
+    return status == WEIR_ELIMIT ? WEIR_OK : status;
+}
+
+static weir_status get_exporter(loading *l, bool (*keep)(void *user, const weir_endpoint *exporter),
+                                void *user)
+{
+    base_rd *r = &l->r;
     weir_endpoint a = {0};
     const uint8_t *addr = base_rd_take(r, sizeof a.addr);
     a.family = base_rd_u8(r);
     uint32_t n_streams = base_rd_u32(r);
     if (r->dead || (a.family != 0 && a.family != 4 && a.family != 6))
         return WEIR_EFORMAT;
-    memcpy(a.addr, addr, sizeof a.addr);
-    weir_status why;
-    wire_exporter *e = wire_exporter_get(d, &a, 0, &why);
-    if (!e)
-        return why;
-    for (uint32_t i = 0; i < n_streams && !r->dead; i++)
-        WEIR_TRY(get_stream(r, d, e));
-    uint32_t n_samplers = base_rd_u32(r);
-    for (uint32_t i = 0; i < n_samplers && !r->dead; i++) {
-        wire_sampler row = {.kind = base_rd_u8(r)};
-        row.selector = base_rd_u64(r);
-        row.domain = base_rd_u32(r);
-        row.version = base_rd_u16(r);
-        row.port = base_rd_u16(r);
-        row.sampling.rate = get_f64(r);
-        row.sampling.algorithm = base_rd_u16(r);
-        row.sampling.origin = WEIR_ORIGIN_OPTIONS;
-        if (r->dead || !(row.sampling.rate > 0 && row.sampling.rate <= 0x1p64))
-            return WEIR_EFORMAT;
-        WEIR_TRY(wire_sampler_restore(e, d, &row));
+    memcpy(a.addr, addr, a.family == 4 ? 4 : sizeof a.addr);
+    wire_exporter *e = NULL;
+    if (l->apply && (!keep || keep(user, &a))) {
+        weir_status why;
+        e = wire_exporter_get(l->d, &a, 0, &why);
+        if (!e && why != WEIR_ELIMIT)
+            return why;
     }
+    for (uint32_t i = 0; i < n_streams && !r->dead; i++)
+        WEIR_TRY(get_stream(l, e));
+    uint32_t n_samplers = base_rd_u32(r);
+    for (uint32_t i = 0; i < n_samplers && !r->dead; i++)
+        WEIR_TRY(get_sampler(l, e));
     return r->dead ? WEIR_EFORMAT : WEIR_OK;
 }
 
-weir_status weir_decoder_load(weir_decoder *d, const uint8_t *data, size_t len, weir_err *err)
+static weir_status get_all(loading *l, bool (*keep)(void *user, const weir_endpoint *exporter),
+                           void *user)
+{
+    uint32_t n = base_rd_u32(&l->r);
+    for (uint32_t i = 0; i < n; i++)
+        WEIR_TRY(get_exporter(l, keep, user));
+    return l->r.dead || base_rd_left(&l->r) > 0 ? WEIR_EFORMAT : WEIR_OK;
+}
+
+/* ---- lists in order again: least recently heard first ---- */
+
+static int64_t stream_age(const wire_link *l)
+{
+    return WIRE_OF(l, weir_stream, lru)->last_ns;
+}
+
+static int64_t stream_age_of_exporter(const wire_link *l)
+{
+    return WIRE_OF(l, weir_stream, of_exporter)->last_ns;
+}
+
+static int64_t exporter_age(const wire_link *l)
+{
+    return WIRE_OF(l, wire_exporter, lru)->last_ns;
+}
+
+/* Merge sort of n links from `from` on, by their next alone; stable. Returns the first, behind the last stands NULL. */
+static wire_link *sorted(wire_link *from, size_t n, int64_t (*age)(const wire_link *l))
+{
+    if (n == 1) {
+        from->next = NULL;
+        return from;
+    }
+    wire_link *half = from;
+    for (size_t i = 0; i < n / 2; i++)
+        half = half->next;
+    wire_link *b = sorted(half, n - n / 2, age), *a = sorted(from, n / 2, age), *first = NULL;
+    for (wire_link **last = &first; a || b;) {
+        wire_link **least = !b || (a && age(a) <= age(b)) ? &a : &b;
+        *last = *least;
+        last = &(*least)->next;
+        *least = (*least)->next;
+    }
+    return first;
+}
+
+static void list_sort(wire_link *head, size_t n, int64_t (*age)(const wire_link *l))
+{
+    if (n < 2)
+        return;
+    wire_link *l = sorted(head->next, n, age);
+    wire_list_init(head);
+    for (wire_link *next; l; l = next) {
+        next = l->next;
+        wire_list_append(head, l);
+    }
+}
+
+weir_status weir_decoder_load_some(weir_decoder *d, const uint8_t *data, size_t len,
+                                   bool (*keep)(void *user, const weir_endpoint *exporter),
+                                   void *user, weir_err *err)
 {
     const char *what = "decoder state";
     if (d->packet_id)
         return weir_err_set(err, WEIR_EINVAL, 0, "%s: this decoder has seen packets already", what);
-    if (len < sizeof magic + 12 || memcmp(data, magic, sizeof magic) != 0)
+    bool old = len >= sizeof old_magic && memcmp(data, old_magic, sizeof old_magic) == 0;
+    if (len < sizeof magic + 12 || (!old && memcmp(data, magic, sizeof magic) != 0))
         return weir_err_set(err, WEIR_EFORMAT, 0,
                             "%s: not begun by %.8s, so it is another file or version", what, magic);
     if (base_hash(data, len - 8, 0) != weir_be(data + len - 8, 8))
         return weir_err_set(err, WEIR_EFORMAT, len - 8,
                             "%s: checksum does not match, the octets are damaged", what);
-    base_rd r = base_rd_of(data + sizeof magic, len - 8 - sizeof magic);
-    uint32_t n = base_rd_u32(&r);
-    weir_status status = WEIR_OK;
-    for (uint32_t i = 0; i < n && status == WEIR_OK; i++)
-        status = get_exporter(&r, d);
-    if (status == WEIR_ELIMIT)
-        return WEIR_OK; /* full: the rest will be learnt again */
-    if (status == WEIR_OK && base_rd_left(&r) > 0)
-        status = WEIR_EFORMAT;
+    loading l = {.d = d, .old = old};
+    l.r = base_rd_of(data + sizeof magic, len - 8 - sizeof magic);
+    weir_status status = get_all(&l, NULL, NULL);
+    if (status == WEIR_OK) {
+        bool first = d->n_streams == 0; /* else what is there is mixed with what comes */
+        l.apply = true;
+        l.r = base_rd_of(data + sizeof magic, len - 8 - sizeof magic);
+        status = get_all(&l, keep, user);
+        list_sort(&d->streams, d->n_streams, stream_age);
+        if (!first) {
+            list_sort(&d->exporters, d->n_exporters, exporter_age);
+            for (wire_link *x = d->exporters.next; x != &d->exporters; x = x->next) {
+                wire_exporter *e = WIRE_OF(x, wire_exporter, lru);
+                list_sort(&e->streams, e->n_streams, stream_age_of_exporter);
+            }
+        }
+    }
     if (status == WEIR_OK)
         return WEIR_OK;
-    uint64_t at = (uint64_t)(r.at - data);
-    for (wire_link *l = d->exporters.next, *next; l != &d->exporters; l = next) {
-        wire_exporter *e = WIRE_OF(l, wire_exporter, lru);
-        next = l->next;
-        while (e->streams.next != &e->streams)
-            wire_stream_free(WIRE_OF(e->streams.next, weir_stream, of_exporter));
-        wire_samplers_free(d, e);
-        if (!e->configured)
-            wire_exporter_free(d, e);
-    }
-    return weir_err_set(err, status, at, "%s: %s", what, weir_status_text(status));
+    return weir_err_set(err, status, (uint64_t)(l.r.at - data), "%s: %s", what,
+                        weir_status_text(status));
+}
+
+weir_status weir_decoder_load(weir_decoder *d, const uint8_t *data, size_t len, weir_err *err)
+{
+    return weir_decoder_load_some(d, data, len, NULL, NULL, err);
 }

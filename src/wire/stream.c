@@ -95,17 +95,27 @@ static wire_exporter *heard(weir_decoder *d, wire_exporter *e, int64_t now_ns)
     return e;
 }
 
+/* A slot among those of recent use. Who makes addresses share one gains nothing but the usual way. */
+static unsigned recent_slot(const void *addr, uint32_t domain)
+{
+    uint64_t half[2];
+    memcpy(half, addr, sizeof half);
+    return (unsigned)(((half[0] ^ half[1] ^ (uint64_t)domain << 32) * 0x9e3779b97f4a7c15) >> 58) %
+           WIRE_RECENT;
+}
+
 wire_exporter *wire_exporter_get(weir_decoder *d, const weir_endpoint *from, int64_t now_ns,
                                  weir_status *why)
 {
     weir_endpoint a = address_of(from);
-    if (d->last && memcmp(&d->last->e->address, &a, sizeof a) == 0)
-        return heard(d, d->last->e, now_ns);
+    wire_exporter **recent = &d->recent_exporters[recent_slot(a.addr, 0)];
+    if (*recent && memcmp(&(*recent)->address, &a, sizeof a) == 0)
+        return heard(d, *recent, now_ns);
     uint64_t hash = base_hash(&a, sizeof a, d->seed);
     wire_exporter **slot = &d->exporter_slots[hash & (d->n_exporter_slots - 1)];
     for (wire_exporter *e = *slot; e; e = e->chain)
         if (e->hash == hash && memcmp(&e->address, &a, sizeof a) == 0)
-            return heard(d, e, now_ns);
+            return heard(d, *recent = e, now_ns);
     *why = WEIR_ELIMIT;
     if (!exporter_room(d, now_ns))
         return NULL;
@@ -117,6 +127,7 @@ wire_exporter *wire_exporter_get(weir_decoder *d, const weir_endpoint *from, int
     }
     e->address = a;
     e->hash = hash;
+    e->serial = ++d->serial;
     e->scope = d->opt.scope;
     e->first_ns = e->last_ns = now_ns;
     wire_list_init(&e->streams);
@@ -137,6 +148,9 @@ void wire_exporter_free(weir_decoder *d, wire_exporter *e)
     while (*slot != e)
         slot = &(*slot)->chain;
     *slot = e->chain;
+    wire_exporter **recent = &d->recent_exporters[recent_slot(e->address.addr, 0)];
+    if (*recent == e)
+        *recent = NULL;
     wire_list_remove(&e->lru);
     d->n_exporters--;
     d->state_octets -= sizeof *e;
@@ -168,8 +182,9 @@ void wire_stream_free(weir_stream *s)
     free(s->tracks);
     s->e->n_streams--;
     d->n_streams--;
-    if (d->last == s)
-        d->last = NULL;
+    weir_stream **recent = &d->recent_streams[recent_slot(s->key.addr, s->key.domain)];
+    if (*recent == s)
+        *recent = NULL;
     free(s);
 }
 
@@ -225,6 +240,7 @@ static weir_stream *stream_new(weir_decoder *d, wire_exporter *e, const wire_str
     s->e = e;
     s->key = *key;
     s->hash = hash;
+    s->serial = ++d->serial;
     s->first_ns = now_ns;
     for (size_t i = 0; i < WIRE_N_SAID; i++)
         s->said[i] = -1;
@@ -235,10 +251,11 @@ static weir_stream *stream_new(weir_decoder *d, wire_exporter *e, const wire_str
     *slot = s;
     e->n_streams++;
     d->n_streams++;
+    d->sampling_epoch++; /* it may lie where another one did */
     return s;
 }
 
-weir_stream *wire_stream_get(weir_decoder *d, wire_exporter *e, const weir_packet *p, weir_err *err)
+static wire_stream_key key_of(const wire_exporter *e, const weir_packet *p)
 {
     wire_stream_key key = {.domain = p->domain,
                            .version = p->version,
@@ -247,18 +264,36 @@ weir_stream *wire_stream_get(weir_decoder *d, wire_exporter *e, const weir_packe
     if (e->scope == WEIR_SCOPE_PORT || p->from.transport != WEIR_UDP)
         key.port = p->from.port;
     memcpy(key.addr, e->address.addr, sizeof key.addr);
-    weir_stream *s = d->last;
+    return key;
+}
+
+static weir_stream *find(const weir_decoder *d, const wire_stream_key *key, uint64_t hash)
+{
+    weir_stream *s = d->stream_slots[hash & (d->n_stream_slots - 1)];
+    while (s && (s->hash != hash || memcmp(&s->key, key, sizeof *key) != 0))
+        s = s->chain;
+    return s;
+}
+
+weir_stream *wire_stream_find(const weir_decoder *d, const wire_exporter *e, const weir_packet *p)
+{
+    wire_stream_key key = key_of(e, p);
+    return find(d, &key, base_hash(&key, sizeof key, d->seed));
+}
+
+weir_stream *wire_stream_get(weir_decoder *d, wire_exporter *e, const weir_packet *p, weir_err *err)
+{
+    wire_stream_key key = key_of(e, p);
+    weir_stream **recent = &d->recent_streams[recent_slot(key.addr, key.domain)], *s = *recent;
     if (!s || memcmp(&s->key, &key, sizeof key) != 0) {
         uint64_t hash = base_hash(&key, sizeof key, d->seed);
-        s = d->stream_slots[hash & (d->n_stream_slots - 1)];
-        while (s && (s->hash != hash || memcmp(&s->key, &key, sizeof key) != 0))
-            s = s->chain;
+        s = find(d, &key, hash);
         if (!s) {
             s = stream_new(d, e, &key, hash, p->received_ns, err);
             if (!s)
                 return NULL;
         }
-        d->last = s;
+        *recent = s;
     }
     touch(&d->streams, &s->lru);
     touch(&e->streams, &s->of_exporter);

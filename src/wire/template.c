@@ -187,6 +187,8 @@ wire_template *wire_template_build(weir_decoder *d, uint16_t id, bool options,
                                     .length = specs[i].len,
                                     .load = wire_load_of(e->type, specs[i].len)};
         variable |= specs[i].len == WEIR_VARLEN;
+        t->n_fixed = (uint16_t)(t->n_fixed + !variable);
+        t->fixed_len += variable ? 0 : specs[i].len;
         min_len += specs[i].len == WEIR_VARLEN ? 1 : specs[i].len;
         t->samples |= wire_sampling_field(e);
         t->rates |= wire_sampling_rate_field(e);
@@ -206,6 +208,34 @@ wire_template *wire_template_build(weir_decoder *d, uint16_t id, bool options,
     if (n_unknown)
         *n_unknown = unknown;
     return t;
+}
+
+weir_template *wire_template_copy(const weir_template *t, size_t *octets)
+{
+    size_t fields = sizeof(wire_template) + t->n_fields * sizeof(weir_field), n_unknown = 0, names = 0;
+    for (uint32_t i = 0; i < t->n_fields; i++)
+        if (t->fields[i].element->flags & WEIR_ELEMENT_UNKNOWN) {
+            names += strlen(t->fields[i].element->name) + 1;
+            n_unknown++;
+        }
+    size_t all = fields + n_unknown * sizeof(weir_element) + names;
+    wire_template *copy = malloc(all);
+    if (!copy)
+        return NULL;
+    memcpy(copy, t, fields);
+    copy->pub.fields = copy->fields;
+    weir_element *e = (weir_element *)(void *)((char *)copy + fields);
+    char *name = (char *)(e + n_unknown);
+    for (uint32_t i = 0; i < t->n_fields; i++)
+        if (t->fields[i].element->flags & WEIR_ELEMENT_UNKNOWN) {
+            size_t len = strlen(t->fields[i].element->name) + 1;
+            *e = *t->fields[i].element;
+            e->name = memcpy(name, t->fields[i].element->name, len);
+            copy->fields[i].element = e++;
+            name += len;
+        }
+    *octets += all;
+    return &copy->pub;
 }
 
 /* ---- learning ---- */
@@ -340,12 +370,15 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
     mark_ready(s, id);
 }
 
+bool wire_template_valid(uint16_t id, const wire_spec *specs, uint32_t n, uint32_t n_scope)
+{
+    return id >= 256 && n > 0 && n_scope <= n && lengths_ok(specs, n);
+}
+
 weir_status wire_template_restore(weir_stream *s, uint16_t id, bool options, const wire_spec *specs,
                                   uint32_t n, uint32_t n_scope, uint16_t port, uint32_t export_s,
                                   int64_t learnt_ns, int64_t seen_ns)
 {
-    if (n == 0 || n_scope > n || !lengths_ok(specs, n) || id < 256 || wire_template_find(s, id))
-        return WEIR_EFORMAT;
     if (s->n_templates >= s->d->opt.max_templates || n > s->d->opt.max_fields)
         return WEIR_ELIMIT;
     weir_fault why;

@@ -5,6 +5,10 @@
 
 #include <weir/record.h>
 
+/* A template that stays when the decoder forgets its own: records without a stream can be read by it. In one piece, to be
+ * freed by free(); its octets are added to *octets. NULL: out of memory. */
+weir_template *wire_template_copy(const weir_template *t, size_t *octets);
+
 /* Ways to say a moment, finest first: the order in which a pair is chosen. */
 enum wire_family {
     WIRE_FAMILY_NANOSECONDS,
@@ -34,5 +38,10 @@ enum { WIRE_AHEAD_MS = 86400000 };
 bool wire_sampling_field(const weir_element *e);
 /* All records of this packet and template have one rate. */
 bool wire_sampling_uniform(const weir_record *r);
+/* Whether such a field can make a difference to records of this exporter, by what it has said up to now. */
+bool wire_sampling_decides(const weir_record *r, const weir_element *e);
+/* A number that is another one whenever records of the same stream and template, under the same weir_packet.sampling, may
+ * have another rate than before. */
+uint64_t wire_sampling_epoch(const weir_record *r);
 
 #endif

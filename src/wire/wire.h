@@ -89,6 +89,8 @@ typedef struct wire_template {
     wire_times times;
     bool samples; /* has a field that sampling.c looks at */
     bool rates;   /* has one that is a rate */
+    uint16_t n_fixed;    /* fields before the first variable one, */
+    uint32_t fixed_len;  /* which have so many octets */
     bool speaks; /* options that the decoder itself listens to (statistics, flow keys, init time) */
     uint32_t export_s;   /* header time of the definition */
     uint64_t digest;     /* of the definition */
@@ -101,6 +103,7 @@ typedef struct wire_template {
 
 typedef struct wire_gap {
     uint32_t from, to; /* sequence numbers that were skipped: [from, to) */
+    bool restored;     /* counted as lost before a restart */
 } wire_gap;
 
 enum { WIRE_MAX_GAPS = 16, WIRE_MAX_TRACKS = 8 };
@@ -115,6 +118,8 @@ typedef struct wire_track {
     uint8_t n_gaps;
     uint32_t next; /* expected sequence number */
     uint32_t jump; /* expected after a jump that is not believed yet */
+    uint32_t jump_from, jump_most; /* where it went; so far ahead the exporter can be by now */
+    bool jump_unsure;              /* the last packet before it could not be counted */
     uint32_t uptime_ms,
         boot32; /* last header's sysUptime; export time in ms minus it, modulo 2^32 */
     int64_t seen_ns;
@@ -161,8 +166,9 @@ struct weir_stream {
     wire_link lru;         /* decoder->streams, least recently heard first */
     wire_link of_exporter; /* exporter->streams */
     wire_stream_key key;
-    uint64_t hash;
-    uint16_t port; /* of the last packet */
+    uint64_t hash, serial;
+    uint16_t port;      /* of the last packet */
+    uint32_t uptime_ms; /* of the last packet */
     int64_t first_ns, last_ns, skew_ns;
     wire_template **slots;         /* open addressing by template id */
     uint32_t n_slots, n_templates; /* n_slots: power of two or 0 */
@@ -187,6 +193,7 @@ typedef struct wire_sampler {
     uint16_t version, port;
     uint8_t kind; /* enum in sampling.c */
     weir_sampling sampling;
+    int64_t seen_ns; /* when it was said last */
 } wire_sampler;
 
 enum { WIRE_SAMPLER_BUCKETS = 64, WIRE_MAX_SAMPLERS = 4096 };
@@ -197,7 +204,7 @@ struct wire_exporter {
     wire_link streams;
     wire_link waiting;     /* wire_held.by_exporter, oldest first */
     weir_endpoint address; /* port and transport 0 */
-    uint64_t hash;
+    uint64_t hash, serial;
     weir_scope scope;
     bool configured; /* set by the user: never makes room for others */
     unsigned quirks;
@@ -206,7 +213,8 @@ struct wire_exporter {
     int64_t first_ns, last_ns;
     wire_sampler **samplers; /* WIRE_SAMPLER_BUCKETS or NULL */
     size_t n_samplers;
-    size_t n_selective; /* of those, of a selector, sampler or interface: not of a whole domain */
+    size_t n_selective;  /* of those, of a selector, sampler or interface: not of a whole domain */
+    size_t n_interfaces; /* of those, of an interface */
     weir_counters c;
 };
 
@@ -227,17 +235,22 @@ typedef struct wire_held {
     uint8_t body[]; /* without the set header */
 } wire_held;
 
+enum { WIRE_RECENT = 64 };
+
 struct weir_decoder {
     weir_decoder_options opt;
     uint64_t seed;
     uint64_t packet_id, serial;
+    uint64_t sampling_epoch; /* as wire_sampling_epoch has it */
     wire_exporter **exporter_slots;
     weir_stream **stream_slots;
     size_t n_exporter_slots, n_stream_slots, n_exporters, n_streams;
     wire_link exporters, streams; /* least recently heard first */
     wire_link waiting;            /* wire_held.by_age, oldest first */
     size_t state_octets, waiting_octets;
-    weir_stream *last;       /* of the packet before: bursts come from one exporter */
+    /* Those that packets came from, by what WIRE_RECENT slots can tell of their keys: mostly the next come from them too. */
+    wire_exporter *recent_exporters[WIRE_RECENT];
+    weir_stream *recent_streams[WIRE_RECENT];
     wire_template *fixed[3]; /* v1, v5, v7 */
     wire_spec *specs;        /* scratch of template parsing, n_specs */
     size_t n_specs;
@@ -336,7 +349,9 @@ wire_template *wire_template_build(weir_decoder *d, uint16_t id, bool options,
 /* Take a definition into the stream, count it, tell the handler. */
 void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spec *specs,
                          uint32_t n, uint32_t n_scope, uint64_t at);
-/* The same without a packet, for restored state. */
+/* What a definition must be, whoever gives it. */
+bool wire_template_valid(uint16_t id, const wire_spec *specs, uint32_t n, uint32_t n_scope);
+/* The same without a packet, for restored state that is valid and new. */
 weir_status wire_template_restore(weir_stream *s, uint16_t id, bool options, const wire_spec *specs,
                                   uint32_t n, uint32_t n_scope, uint16_t port, uint32_t export_s,
                                   int64_t learnt_ns, int64_t seen_ns);
@@ -353,6 +368,7 @@ weir_status wire_tables_init(weir_decoder *d);
  * NULL: no room and none is idle, or out of memory; why says which. */
 wire_exporter *wire_exporter_get(weir_decoder *d, const weir_endpoint *from, int64_t now_ns,
                                  weir_status *why);
+weir_stream *wire_stream_find(const weir_decoder *d, const wire_exporter *e, const weir_packet *p);
 weir_stream *wire_stream_get(weir_decoder *d, wire_exporter *e, const weir_packet *p,
                              weir_err *err);
 void wire_stream_free(weir_stream *s); /* waiting sets must be gone */
@@ -380,6 +396,7 @@ int64_t wire_reference_s(const weir_packet *p); /* arrival, or export time where
 bool wire_sampling_rate_field(const weir_element *e);
 void wire_sampling_learn(wire_pass *w, const weir_record *r);
 void wire_samplers_free(weir_decoder *d, wire_exporter *e);
+/* The row of its domain and selector, made when it is new; else the one seen last stays. */
 weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_sampler *row);
 const weir_sampling *wire_sampling_of_domain(const weir_stream *s);
 

@@ -1,12 +1,14 @@
-/* archive_driver -- what test_archive_crash.py kills, and what looks at the remains.
+/* archive_driver -- what test_archive_crash.py kills, and what looks at the remains. Two writers (lanes) have every second number
+ * each; COUNTS are four: flows and rows of the ledger of lane 0, then of lane 1.
  *
- *   write DIR FIRST SEED   store rows numbered from FIRST for ever; after each store that succeeded the next number
- *                          goes to standard output as a line
- *   fill DIR N START       store N rows received from second START on, 20 a second, and close
- *   compact DIR            compact hours that are over, again and again
- *   read DIR ACKED         every number below ACKED is there once, and none above the first gap. Prints the number of rows
- *   check DIR ACKED        recover, then the same, and every file verifies
- *   race DIR SECONDS       write, compact and read at the same time; every reading must be a consistent snapshot */
+ *   write DIR COUNTS SEED       two threads store rows behind COUNTS for ever; after each store that succeeded a line with the
+ *                               lane and its two counts goes to standard output
+ *   fill DIR N START            one writer stores N flows received from second START on, 20 a second, and closes
+ *   fill-ledger DIR N START     the same, with a row of the ledger after each store. Both print the two counts
+ *   compact DIR                 compact hours that are over, again and again
+ *   read DIR COUNTS             every number below COUNTS is there once, and none above the first gap. Prints COUNTS
+ *   check DIR COUNTS            recover, then the same, and every file verifies
+ *   race DIR SECONDS            write, compact and read at the same time; every reading must be a consistent snapshot */
 #include "../unit/archive_rows.h"
 
 #include <pthread.h>
@@ -52,11 +54,13 @@ static const char *choose_extra(uint64_t *state)
     return r == 0 ? "httpStatus" : r == 1 ? "queueDelay" : NULL;
 }
 
+/* One writer with its rows: those of the numbers lane, lane + lanes, ... */
 struct feed {
     archive_writer *w;
-    flow_batch *b;
-    uint64_t next, random;
+    flow_batch *b, *ledger;
+    uint64_t next, next_ledger, random; /* how many it has stored */
     int64_t now;
+    unsigned lane, lanes;
 };
 
 static weir_status feed_open(struct feed *f, const char *dir, uint64_t first, uint64_t seed,
@@ -68,10 +72,31 @@ static weir_status feed_open(struct feed *f, const char *dir, uint64_t first, ui
                            : ARCHIVE_SYNC_NEVER; /* a kill loses nothing the kernel has */
     /* Time goes on from run to run, faster than it does: most runs see some files closed. */
     *f = (struct feed){.b = flow_batch_new(FLOW_TABLE_FLOWS),
+                       .ledger = flow_batch_new(FLOW_TABLE_LEDGER),
                        .next = first,
                        .random = seed * 2654435761U + 1,
-                       .now = ROWS_START + (int64_t)first * SECOND / 20};
-    return f->b ? archive_writer_open(&o, &f->w, err) : WEIR_ENOMEM;
+                       .now = ROWS_START + (int64_t)first * SECOND / 20,
+                       .lanes = 1};
+    return f->b && f->ledger ? archive_writer_open(&o, &f->w, err) : WEIR_ENOMEM;
+}
+
+/* Another one beside it, with every second number. */
+static weir_status feed_beside(struct feed *f, struct feed *first, uint64_t n, uint64_t seed,
+                               weir_err *err)
+{
+    struct archive_options o = small;
+    o.beside = first->w;
+    o.worker = 1;
+    o.sync = ARCHIVE_SYNC_NEVER;
+    *f = *first;
+    f->b = flow_batch_new(FLOW_TABLE_FLOWS);
+    f->ledger = flow_batch_new(FLOW_TABLE_LEDGER);
+    f->next = n;
+    f->random = seed * 0x9e3779b97f4a7c15U + 7;
+    f->now = ROWS_START + (int64_t)n * SECOND / 20;
+    f->lane = 1;
+    f->lanes = first->lanes = 2;
+    return f->b && f->ledger ? archive_writer_open(&o, &f->w, err) : WEIR_ENOMEM;
 }
 
 static weir_status feed_step(struct feed *f, weir_err *err)
@@ -79,30 +104,67 @@ static weir_status feed_step(struct feed *f, weir_err *err)
     uint32_t n = choose_rows(&f->random);
     f->now += n * SECOND / 20;
     flow_batch_reset(f->b);
-    if (!rows_fill(f->b, f->next, n, f->now, choose_extra(&f->random)))
+    if (!rows_fill_steps(f->b, f->next * f->lanes + f->lane, f->lanes, n, f->now,
+                         choose_extra(&f->random)))
         return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
     WEIR_TRY(archive_writer_store(f->w, f->b, f->now, err));
     f->next += n;
     return archive_writer_tick(f->w, f->now, err);
 }
 
-static int run_write(const char *dir, uint64_t first, uint64_t seed)
+static weir_status feed_ledger(struct feed *f, weir_err *err)
 {
+    flow_batch_reset(f->ledger);
+    if (!rows_fill_ledger(f->ledger, f->next_ledger * f->lanes + f->lane, f->lane, f->now))
+        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    WEIR_TRY(archive_writer_store(f->w, f->ledger, f->now, err));
+    f->next_ledger++;
+    return WEIR_OK;
+}
+
+static void feed_done(struct feed *f)
+{
+    flow_batch_free(f->b);
+    flow_batch_free(f->ledger);
+}
+
+/* Store for ever, and say after each store how much there is: "lane flows ledger". */
+static void *write_lane(void *arg)
+{
+    struct feed *f = arg;
     weir_err err = {0};
-    struct feed f;
-    if (feed_open(&f, dir, first, seed, &err) != WEIR_OK)
-        return fail("open", &err);
     for (;;) {
-        if (feed_step(&f, &err) != WEIR_OK)
-            return fail("store", &err);
-        char line[32];
-        int len = snprintf(line, sizeof line, "%llu\n", (unsigned long long)f.next);
+        if (feed_step(f, &err) != WEIR_OK ||
+            (next_random(&f->random) % 4 == 0 && feed_ledger(f, &err) != WEIR_OK))
+            exit(fail("store", &err));
+        char line[64];
+        int len = snprintf(line, sizeof line, "%u %llu %llu\n", f->lane,
+                           (unsigned long long)f->next, (unsigned long long)f->next_ledger);
         if (write(STDOUT_FILENO, line, (size_t)len) != len)
-            return 0; /* the test is gone */
+            return NULL; /* the test is gone */
     }
 }
 
-static int run_fill(const char *dir, uint64_t n, int64_t start_s)
+/* Two writers, each in its thread. counts: flows and rows of the ledger that each lane has already. */
+static int run_write(const char *dir, const uint64_t counts[4], uint64_t seed)
+{
+    weir_err err = {0};
+    struct feed f[2];
+    pthread_t other;
+    if (feed_open(&f[0], dir, counts[0], seed, &err) != WEIR_OK ||
+        feed_beside(&f[1], &f[0], counts[2], seed, &err) != WEIR_OK)
+        return fail("open", &err);
+    f[0].next_ledger = counts[1];
+    f[1].next_ledger = counts[3];
+    if (pthread_create(&other, NULL, write_lane, &f[1]) != 0)
+        return 1;
+    (void)write_lane(&f[0]);
+    (void)pthread_join(other, NULL);
+    return 0;
+}
+
+/* Flows from then on, and with_ledger a row of the ledger for each store. */
+static int run_fill(const char *dir, uint64_t n, int64_t start_s, bool with_ledger)
 {
     weir_err err = {0};
     struct feed f;
@@ -110,13 +172,13 @@ static int run_fill(const char *dir, uint64_t n, int64_t start_s)
         return fail("open", &err);
     f.now = start_s * SECOND;
     while (f.next < n) {
-        if (feed_step(&f, &err) != WEIR_OK)
+        if (feed_step(&f, &err) != WEIR_OK || (with_ledger && feed_ledger(&f, &err) != WEIR_OK))
             return fail("store", &err);
     }
-    flow_batch_free(f.b);
     if (archive_writer_close(f.w, &err) != WEIR_OK)
         return fail("close", &err);
-    (void)printf("%llu\n", (unsigned long long)f.next);
+    (void)printf("%llu %llu\n", (unsigned long long)f.next, (unsigned long long)f.next_ledger);
+    feed_done(&f);
     return 0;
 }
 
@@ -142,12 +204,42 @@ static void report(void *user, const char *path, uint64_t rows, const weir_err *
         (void)fprintf(stderr, "archive_driver: %s: %s\n", path ? path : "", err->msg);
 }
 
-static int run_check(const char *dir, uint64_t acked, bool recover)
+/* How many numbers of a lane are there without a gap. */
+static uint64_t without_gap(const struct rows_seen *seen, unsigned lane)
+{
+    uint64_t n = 0;
+    while (2 * n + lane < seen->n && seen->times[2 * n + lane])
+        n++;
+    return n;
+}
+
+/* Of one table: what was acknowledged is there, once, and nothing but what was stored. *n: what each lane has. */
+static bool check_table(const char *what, bool good, const struct rows_seen *seen,
+                        const uint64_t acked[2], uint64_t n[2])
+{
+    for (unsigned lane = 0; lane < 2; lane++)
+        n[lane] = without_gap(seen, lane);
+    good = good && n[0] >= acked[0] && n[1] >= acked[1] && n[0] + n[1] == seen->total &&
+           !seen->twice && !seen->alien && !seen->wrong;
+    if (!good)
+        (void)fprintf(
+            stderr,
+            "archive_driver: %s: %llu and %llu acknowledged, numbers go to %llu and %llu, "
+            "%llu rows, %llu twice, %llu alien, %llu wrong, %llu open: %s\n",
+            what, (unsigned long long)acked[0], (unsigned long long)acked[1],
+            (unsigned long long)n[0], (unsigned long long)n[1], (unsigned long long)seen->total,
+            (unsigned long long)seen->twice, (unsigned long long)seen->alien,
+            (unsigned long long)seen->wrong, (unsigned long long)seen->open_parts, seen->err.msg);
+    return good;
+}
+
+/* counts: as for write, what was acknowledged. */
+static int run_check(const char *dir, const uint64_t counts[4], bool recover)
 {
     weir_err err = {0};
     struct archive_options o = small;
     archive_writer *w = NULL;
-    uint64_t n_files, n_bad;
+    uint64_t n_files, n_bad, n[2], n_ledger[2];
     o.dir = dir;
     o.log = say;
     if (recover &&
@@ -155,29 +247,26 @@ static int run_check(const char *dir, uint64_t acked, bool recover)
         return fail("recover", &err);
     if (archive_verify(dir, report, NULL, &n_files, &n_bad, &err) != WEIR_OK)
         return fail("verify", &err);
-    struct rows_seen seen;
-    if (!rows_read(dir, acked + 1000000, "httpStatus", true, &seen))
-        return fail("read", &seen.err);
-    uint64_t n = 0;
-    while (n < seen.n && seen.times[n])
-        n++;
-    bool good = n_bad == 0 && n >= acked && n == seen.total && !seen.twice && !seen.alien &&
-                !seen.wrong && (!recover || !seen.open_parts);
-    rows_seen_done(&seen);
-    if (!good) {
-        (void)fprintf(stderr,
-                      "archive_driver: %llu acknowledged, numbers go to %llu, %llu rows, %llu "
-                      "twice, %llu alien, %llu wrong, "
-                      "%llu of %llu files bad, %llu open\n",
-                      (unsigned long long)acked, (unsigned long long)n,
-                      (unsigned long long)seen.total, (unsigned long long)seen.twice,
-                      (unsigned long long)seen.alien, (unsigned long long)seen.wrong,
+    struct rows_seen flows, ledger;
+    bool read = rows_read(dir, 2 * (counts[0] > counts[2] ? counts[0] : counts[2]) + 1000000,
+                          "httpStatus", true, &flows);
+    bool good = check_table("flows", read, &flows, (const uint64_t[]){counts[0], counts[2]}, n);
+    read = rows_read_ledger(dir, 2 * (counts[1] > counts[3] ? counts[1] : counts[3]) + 100000,
+                            &ledger);
+    good &=
+        check_table("ledger", read, &ledger, (const uint64_t[]){counts[1], counts[3]}, n_ledger);
+    uint64_t open = flows.open_parts + ledger.open_parts;
+    rows_seen_done(&flows);
+    rows_seen_done(&ledger);
+    if (n_bad || (recover && open)) {
+        (void)fprintf(stderr, "archive_driver: %llu of %llu files bad, %llu open\n",
                       (unsigned long long)n_bad, (unsigned long long)n_files,
-                      (unsigned long long)seen.open_parts);
+                      (unsigned long long)open);
         return 1;
     }
-    (void)printf("%llu\n", (unsigned long long)n);
-    return 0;
+    (void)printf("%llu %llu %llu %llu\n", (unsigned long long)n[0], (unsigned long long)n_ledger[0],
+                 (unsigned long long)n[1], (unsigned long long)n_ledger[1]);
+    return !good;
 }
 
 /* --- race ------------------------------------------------------------------------------------------ */
@@ -213,7 +302,7 @@ static void *race_write(void *arg)
         (void)fail("close", &err);
         r->failed = true;
     }
-    flow_batch_free(f.b);
+    feed_done(&f);
     return NULL;
 }
 
@@ -285,18 +374,24 @@ static int run_race(const char *dir, double seconds)
 
 int main(int argc, char **argv)
 {
-    if (argc == 5 && strcmp(argv[1], "write") == 0)
-        return run_write(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+    uint64_t counts[4] = {0};
+    for (int i = 0; i < 4 && i + 3 < argc; i++)
+        counts[i] = strtoull(argv[i + 3], NULL, 10);
+    if (argc == 8 && strcmp(argv[1], "write") == 0)
+        return run_write(argv[2], counts, strtoull(argv[7], NULL, 10));
     if (argc == 5 && strcmp(argv[1], "fill") == 0)
-        return run_fill(argv[2], strtoull(argv[3], NULL, 10), strtoll(argv[4], NULL, 10));
+        return run_fill(argv[2], counts[0], (int64_t)counts[1], false);
+    if (argc == 5 && strcmp(argv[1], "fill-ledger") == 0)
+        return run_fill(argv[2], counts[0], (int64_t)counts[1], true);
     if (argc == 3 && strcmp(argv[1], "compact") == 0)
         return run_compact(argv[2]);
-    if (argc == 4 && strcmp(argv[1], "check") == 0)
-        return run_check(argv[2], strtoull(argv[3], NULL, 10), true);
-    if (argc == 4 && strcmp(argv[1], "read") == 0)
-        return run_check(argv[2], strtoull(argv[3], NULL, 10), false);
+    if (argc == 7 && strcmp(argv[1], "check") == 0)
+        return run_check(argv[2], counts, true);
+    if (argc == 7 && strcmp(argv[1], "read") == 0)
+        return run_check(argv[2], counts, false);
     if (argc == 4 && strcmp(argv[1], "race") == 0)
         return run_race(argv[2], strtod(argv[3], NULL));
-    (void)fprintf(stderr, "usage: archive_driver write|fill|compact|read|check|race DIR ...\n");
+    (void)fprintf(stderr,
+                  "usage: archive_driver write|fill|fill-ledger|compact|read|check|race DIR ...\n");
     return 2;
 }

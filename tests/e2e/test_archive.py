@@ -21,9 +21,11 @@ class Archive(unittest.TestCase):
         self.addCleanup(self.folder.cleanup)
         self.dir = os.path.join(self.folder.name, "archive")
 
-    def fill(self, rows=150000, start=START):
-        r = subprocess.run([DRIVER, "fill", self.dir, str(rows), str(start)], capture_output=True, text=True, check=True)
-        return int(r.stdout)
+    def fill(self, rows=150000, start=START, ledger=False):
+        r = subprocess.run([DRIVER, "fill-ledger" if ledger else "fill", self.dir, str(rows), str(start)],
+                           capture_output=True, text=True, check=True)
+        flows, n_ledger = map(int, r.stdout.split())
+        return (flows, n_ledger) if ledger else flows
 
     def weir(self, *args, status=0):
         r = subprocess.run([WEIR, "archive", *args], capture_output=True, text=True, cwd=self.folder.name, check=False)
@@ -106,7 +108,7 @@ class Archive(unittest.TestCase):
     def test_repair_beside_and_without_a_writer(self):
         self.fill(1000)
         self.assertIn("nothing to repair", self.weir("repair", self.dir).stdout)
-        writer = subprocess.Popen([DRIVER, "write", self.dir, "2000000", "3"], stdout=subprocess.PIPE)
+        writer = subprocess.Popen([DRIVER, "write", self.dir, "2000000", "0", "0", "0", "3"], stdout=subprocess.PIPE)
         writer.stdout.readline()
         r = self.weir("repair", self.dir, status=1)
         self.assertIn(f"process {writer.pid} writes the archive {self.dir}", r.stderr)
@@ -123,6 +125,43 @@ class Archive(unittest.TestCase):
         self.assertEqual(len(self.files(".part")), 1)
         self.weir("repair", self.dir, "--move-damaged")
         self.assertEqual(os.listdir(os.path.join(self.dir, "damaged")), ["20200101T000000Z-w0-000001.part"])
+
+    def test_the_ledger_goes_with_its_flows(self):
+        flows, ledger = self.fill(ledger=True)
+        lines = self.lines("ls", self.dir)
+        hours = [h for h in lines if h["table"] == "flows"]
+        self.assertEqual([h["hour"] for h in lines if h["table"] == "ledger"], [h["hour"] for h in hours])
+        self.assertEqual([sum(h["rows"] for h in lines if h["table"] == t) for t in ("flows", "ledger")], [flows, ledger])
+        self.assertRegex(self.weir("info", self.dir).stdout, rf"(?m)^total +ledger +\d+ +{ledger} ")
+        self.assertRegex(self.weir("verify", self.dir).stdout, rf", {flows + ledger} rows: sound")
+        self.assertTrue(all("/flows/" in f for f in self.files(".parquet")))
+        r = subprocess.run([WEIR, "query", "-r", self.folder.name, "-I"], capture_output=True, text=True, check=True)
+        self.assertRegex(r.stdout, rf"(?m)^Flows: {flows}$")
+        self.assertEqual(r.stderr, "")
+        self.assertRegex(self.weir("compact", self.dir).stdout, rf"^{2 * len(hours)} hours compacted: .* {flows + ledger} rows")
+        self.assertEqual(len(self.files(".pq")), len(hours))
+        size = {}
+        for line in self.lines("ls", self.dir):
+            size[line["hour"]] = size.get(line["hour"], 0) + line["octets"]
+        sizes = [size[hour] for hour in sorted(size)]
+        self.weir("expire", self.dir, "--max-size", str(sum(sizes) - 1))  # the ledger's oldest file would be enough
+        self.assertEqual({h["hour"] for h in self.lines("ls", self.dir)}, {h["hour"] for h in hours[1:]})
+        self.assertEqual(len(self.lines("ls", self.dir)), 2 * (len(hours) - 1))
+
+    def test_what_cannot_be_read_is_named(self):
+        self.fill(1000)
+        hour = os.path.dirname(self.files(".parquet")[0])
+        for journal in (None, b"", b"junk", b"weirjrnl", b"junk" * 100):
+            path = os.path.join(hour, "20200101T000000Z-w0-000001.part")
+            with open(path, "w") as f:
+                f.write("PAR1 and rows")
+            if journal is not None:
+                with open(path[:-4] + "journal", "wb") as f:
+                    f.write(journal)
+            self.assertIn("20200101T000000Z", self.weir("verify", self.dir, status=1).stdout)
+            r = subprocess.run([WEIR, "query", "-r", self.dir, "-n", "1"], capture_output=True, text=True, check=False)
+            self.assertEqual(r.returncode, 1, r.stderr)
+            self.assertIn("20200101T000000Z", r.stderr)
 
     def test_wrong_usage(self):
         for args in ((), ("show",), ("ls", "a", "b"), ("ls", "a", "-a", "b"), ("ls", "--keep", "1d"), ("expire",),

@@ -549,7 +549,7 @@ class Nfdump(unittest.TestCase):
 
     def test_totals(self):
         want = dict(line.split(": ") for line in traffic.nfdump("-I").splitlines() if ": " in line)
-        got = dict(line.split(": ") for line in traffic.query("-I").stdout.splitlines() if ": " in line)
+        got = dict(line.split(": ", 1) for line in traffic.query("-I").stdout.splitlines() if ": " in line)
         for name, value in got.items():
             if name.startswith(("Flows", "Packets", "Bytes")):
                 self.assertEqual(value, want[name], name)

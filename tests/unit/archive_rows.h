@@ -19,17 +19,17 @@ static inline uint64_t rows_mix(uint64_t id)
     return id ^ id >> 29;
 }
 
-/* n rows with the numbers from `first` on, received at ns. Every 7th has no dst_addr, every 5th is IPv6. extra: a name
- * of an extra column, or NULL. */
-static inline bool rows_fill(flow_batch *b, uint64_t first, uint32_t n, int64_t ns,
-                             const char *extra)
+/* n rows with the numbers first, first + step, ..., received at ns. Every 7th has no dst_addr, every 5th is IPv6. extra: a
+ * name of an extra column, or NULL. */
+static inline bool rows_fill_steps(flow_batch *b, uint64_t first, uint64_t step, uint32_t n,
+                                   int64_t ns, const char *extra)
 {
     uint32_t row = flow_batch_add_rows(b, n);
     uint32_t x = extra ? flow_batch_extra(b, extra, FLOW_TYPE_U32, false) : 0;
     bool good = row != UINT32_MAX && x != UINT32_MAX;
     static const uint8_t exporter[4] = {192, 0, 2, 1};
     for (uint32_t i = 0; i < n && good; i++, row++) {
-        uint64_t id = first + i, mix = rows_mix(id);
+        uint64_t id = first + i * step, mix = rows_mix(id);
         uint8_t addr[16] = {0x20, 0x01, 0x0d, 0xb8};
         addr[14] = (uint8_t)(mix >> 8);
         addr[15] = (uint8_t)mix;
@@ -46,6 +46,26 @@ static inline bool rows_fill(flow_batch *b, uint64_t first, uint32_t n, int64_t 
                (!extra || flow_batch_set_u64(b, x, row, (uint32_t)id));
     }
     return good;
+}
+
+static inline bool rows_fill(flow_batch *b, uint64_t first, uint32_t n, int64_t ns,
+                             const char *extra)
+{
+    return rows_fill_steps(b, first, 1, n, ns, extra);
+}
+
+/* A row of the ledger, numbered by its packets. */
+static inline bool rows_fill_ledger(flow_batch *b, uint64_t number, unsigned worker, int64_t ns)
+{
+    static const uint8_t exporter[4] = {192, 0, 2, 1};
+    uint32_t row = flow_batch_add_rows(b, 1);
+    return row != UINT32_MAX &&
+           flow_batch_set_u64(b, FLOW_LEDGER_minute, row, (uint64_t)(ns / 1000)) &&
+           flow_batch_set_u64(b, FLOW_LEDGER_worker, row, worker) &&
+           flow_batch_set_key(b, FLOW_LEDGER_exporter, row, exporter, 4) &&
+           flow_batch_set_u64(b, FLOW_LEDGER_packets, row, number) &&
+           /* columns that come in later */
+           (number % 50 < 25 || flow_batch_set_u64(b, FLOW_LEDGER_flows, row, number));
 }
 
 struct rows_seen {
@@ -149,13 +169,37 @@ static inline bool rows_group(struct rows_seen *seen, const parquet_file *f, siz
     return good;
 }
 
-/* Everything that a reader finds in an archive; numbers from `n` on are alien. all: the other columns too. */
-static inline bool rows_read(const char *path, uint64_t n, const char *extra, bool all,
-                             struct rows_seen *seen)
+static inline bool rows_ledger_group(struct rows_seen *seen, const parquet_file *f, size_t group,
+                                     weir_err *err)
+{
+    struct rows_column c = {0};
+    struct parquet_group_info info;
+    parquet_group(f, group, &info);
+    bool good = rows_open(&c, f, group, "packets", err) && c.there;
+    for (uint64_t at = 0; at < info.n_rows && good;) {
+        size_t step = info.n_rows - at < 1000 ? (size_t)(info.n_rows - at) : 1000;
+        good = parquet_cursor_read(c.cursor, step, &c.data, err) == WEIR_OK;
+        for (size_t i = 0; i < step && good; i++) {
+            uint64_t id = rows_u64(&c, i, 8);
+            seen->total++;
+            seen->alien += id >= seen->n;
+            if (id < seen->n) {
+                seen->twice += seen->times[id];
+                seen->times[id] = 1;
+            }
+        }
+        at += step;
+    }
+    parquet_cursor_free(c.cursor);
+    return good;
+}
+
+static inline bool rows_read_table(const char *path, enum flow_table table, uint64_t n,
+                                   const char *extra, bool all, struct rows_seen *seen)
 {
     *seen = (struct rows_seen){.n = n, .times = calloc(n + 1, 1)};
     archive_scan *s = NULL;
-    weir_status st = archive_scan_open(path, FLOW_TABLE_FLOWS, NULL, NULL, &s, &seen->err);
+    weir_status st = archive_scan_open(path, table, NULL, NULL, &s, &seen->err);
     while (st == WEIR_OK) {
         struct archive_part *parts = NULL;
         size_t n_parts = 0;
@@ -167,12 +211,27 @@ static inline bool rows_read(const char *path, uint64_t n, const char *extra, bo
             seen->parts++;
             seen->open_parts += parts[i].open;
             for (size_t g = 0; g < parquet_n_groups(parts[i].file); g++)
-                seen->failures += !rows_group(seen, parts[i].file, g, extra, all, &seen->err);
+                seen->failures += table == FLOW_TABLE_LEDGER
+                                      ? !rows_ledger_group(seen, parts[i].file, g, &seen->err)
+                                      : !rows_group(seen, parts[i].file, g, extra, all, &seen->err);
         }
         archive_scan_release(s, parts, n_parts);
     }
     archive_scan_close(s);
     return st == WEIR_OK && seen->failures == 0 && seen->times;
+}
+
+/* Every flow that a reader finds in an archive; numbers from `n` on are alien. all: the other columns too. */
+static inline bool rows_read(const char *path, uint64_t n, const char *extra, bool all,
+                             struct rows_seen *seen)
+{
+    return rows_read_table(path, FLOW_TABLE_FLOWS, n, extra, all, seen);
+}
+
+/* The same of the ledger. */
+static inline bool rows_read_ledger(const char *path, uint64_t n, struct rows_seen *seen)
+{
+    return rows_read_table(path, FLOW_TABLE_LEDGER, n, NULL, false, seen);
 }
 
 static inline void rows_seen_done(struct rows_seen *seen)

@@ -551,6 +551,14 @@ static void plain_directories_are_read(void **state)
     (void)snprintf(path, sizeof path, "%s/b/.c/empty", a);
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(rows_of(path, NULL, NULL, WEIR_ENOTFOUND), 0);
+    /* Links to directories are followed, but each is read once, and none for ever. */
+    (void)snprintf(command, sizeof command,
+                   "mkdir -p %s/e/f && cp %s %s/e/f/v.parquet && ln -s e %s/a-link && ln -s ../.. "
+                   "%s/e/f/up && "
+                   "ln -s . %s/e/self && ln -s %s/flows %s/other",
+                   a, file, a, a, a, a, f->dir, a);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(rows_of(a, NULL, NULL, WEIR_OK), 30 + 150);
     (void)nftw(a, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
     fixture_close(f);
     /* A compacted hour stands for all its files' names. */

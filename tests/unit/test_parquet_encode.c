@@ -5,11 +5,15 @@
 #include "base/cpu.h"
 #include "parquet/bloom.h"
 #include "parquet/bounds.h"
+#include "parquet/codec.h"
 #include "parquet/decode.h"
 #include "parquet/dict.h"
 #include "parquet/encode.h"
 #include "parquet/minmax.h"
+#include "parquet/pack.h"
+#include "parquet/press.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t rng = 1;
@@ -99,6 +103,16 @@ static void hybrid_round_trips(void **state)
             UNIT_CHECK(b.len <= (n + 7) / 8 * width + 16 + n / 64,
                        "%zu numbers of %u bits in runs of %zu take %zu octets", n, width, runs[k],
                        b.len);
+            static uint8_t octets[UNIT_N(in)];
+            base_buf narrow = {0};
+            for (size_t i = 0; i < n; i++)
+                octets[i] = (uint8_t)in[i];
+            if (width <= 8) {
+                encode_hybrid8(&narrow, octets, n, width);
+                UNIT_CHECK(b.len == narrow.len && memcmp(b.data, narrow.data, b.len) == 0,
+                           "%zu octets of %u bits in runs of %zu", n, width, runs[k]);
+            }
+            base_buf_done(&narrow);
             base_buf_done(&b);
         }
     }
@@ -151,7 +165,7 @@ static void delta_round_trips(void **state)
                        decode_delta_left(&d) == n && decode_delta_u64(&d, out, n) &&
                        memcmp(in, out, n * sizeof *in) == 0,
                    "round %d: %zu values of 64 bits", round, n);
-        uint64_t guess = encode_delta_estimate(in, true, n);
+        uint64_t guess = encode_delta_estimate(in, 8, true, true, n);
         UNIT_CHECK(guess >= b.len * 7 && guess <= b.len * 9 + 1024,
                    "round %d: %llu bits guessed, %zu octets", round, (unsigned long long)guess,
                    b.len);
@@ -230,14 +244,26 @@ static void bounds_of_numbers(void **state)
     struct bounds b;
     static const uint32_t v[] = {5, UINT32_MAX, 0};
     uint32_t u[2];
-    bounds_of_u32(&b, v, 3, true);
+    bounds_of_ints(&b, v, 4, true, false, 3);
     memcpy(&u[0], b.min.octets, 4);
     memcpy(&u[1], b.max.octets, 4);
     assert_true(u[0] == 0 && u[1] == UINT32_MAX);
-    bounds_of_u32(&b, v, 3, false);
+    bounds_of_ints(&b, v, 4, false, false, 3);
     memcpy(&u[0], b.min.octets, 4);
     memcpy(&u[1], b.max.octets, 4);
     assert_true(u[0] == UINT32_MAX && u[1] == 5);
+    /* Narrow ones become as wide as their column, with their sign. */
+    static const int8_t small[] = {3, -7, 100};
+    bounds_of_ints(&b, small, 1, false, true, 3);
+    int64_t wide[2];
+    memcpy(&wide[0], b.min.octets, 8);
+    memcpy(&wide[1], b.max.octets, 8);
+    assert_true(b.min.len == 8 && wide[0] == -7 && wide[1] == 100);
+    static const uint16_t ports[] = {65535, 443};
+    bounds_of_ints(&b, ports, 2, true, false, 2);
+    memcpy(&u[0], b.min.octets, 4);
+    memcpy(&u[1], b.max.octets, 4);
+    assert_true(b.min.len == 4 && u[0] == 443 && u[1] == 65535);
     static const double d[] = {0.0, __builtin_nan(""), -0.0};
     static const uint8_t minus[8] = {[7] = 0x80}, plus[8] = {0};
     bounds_of_double(&b, d, 3);
@@ -252,6 +278,8 @@ static void minmax_twins_agree(void **state)
     (void)state;
     static uint64_t v[200];
     static uint32_t v32[200];
+    static uint16_t v16[200];
+    static uint8_t v8[200];
     const struct minmax_ops *twins[2] = {minmax_generic(), minmax_avx2()};
     if (!twins[1] || !base_cpu_has_avx2())
         skip();
@@ -259,18 +287,126 @@ static void minmax_twins_agree(void **state)
         size_t n = any() % 200 + 1;
         uint64_t flip = any() % 2 ? UINT64_C(1) << 63 : 0, min[2], max[2];
         uint32_t min32[2], max32[2];
+        uint16_t min16[2], max16[2];
+        uint8_t min8[2], max8[2];
         unsigned shift = (unsigned)(any() % 64);
         for (size_t i = 0; i < n; i++) {
             v[i] = any() % 5 ? any() >> shift : 0 - (any() >> shift);
             v32[i] = (uint32_t)v[i];
+            v16[i] = (uint16_t)v[i];
+            v8[i] = (uint8_t)v[i];
         }
         for (int t = 0; t < 2; t++) {
+            twins[t]->u16(v16, n, (uint16_t)(flip >> 48), &min16[t], &max16[t]);
+            twins[t]->u8(v8, n, (uint8_t)(flip >> 56), &min8[t], &max8[t]);
             twins[t]->u64(v, n, flip, &min[t], &max[t]);
             twins[t]->u32(v32, n, (uint32_t)(flip >> 32), &min32[t], &max32[t]);
         }
         assert_true(min[0] == min[1] && max[0] == max[1] && min32[0] == min32[1] &&
                     max32[0] == max32[1]);
+        assert_true(min16[0] == min16[1] && max16[0] == max16[1] && min8[0] == min8[1] &&
+                    max8[0] == max8[1]);
     }
+}
+
+static void pack_twins_agree(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    static uint64_t v[N];
+    static uint32_t v32[N];
+    static uint16_t v16[N];
+    static uint8_t out[2][N + PACK_SLACK], codes[N];
+    const struct pack_ops *twins[2] = {pack_generic(), pack_avx2()};
+    if (!twins[1] || !base_cpu_has_avx2())
+        skip();
+    for (int round = 0; round < 2000; round++) {
+        size_t n = any() % N + 1, at = any() % n, groups = n / 8;
+        unsigned width = (unsigned)(any() % 8) + 1, repeat = (unsigned)(any() % 60) + 1;
+        for (size_t i = 0; i < n; i++) {
+            v[i] = any() % repeat || !i ? (i ? v[i - 1] : any()) : any();
+            v32[i] = (uint32_t)v[i];
+            v16[i] = (uint16_t)v[i];
+            codes[i] = (uint8_t)(v[i] & ((1u << width) - 1));
+        }
+        for (int t = 0; t < 2; t++) {
+            memset(out[t], 0x55, sizeof out[t]);
+            twins[t]->pack8(out[t], codes, groups, width);
+        }
+        assert_memory_equal(out[0], out[1], groups * width);
+        assert_true(twins[0]->find8(codes, at, n) == twins[1]->find8(codes, at, n));
+        assert_true(twins[0]->find32(v32, at, n) == twins[1]->find32(v32, at, n));
+        assert_true(twins[0]->end8(codes, at, n) == twins[1]->end8(codes, at, n));
+        assert_true(twins[0]->end32(v32, at, n) == twins[1]->end32(v32, at, n));
+        size_t end = twins[0]->end32(v32, at, n);
+        assert_true(end > at && (end == n || v32[end] != v32[at]) && v32[end - 1] == v32[at]);
+        for (int t = 0; t < 2; t++)
+            twins[t]->narrow16(out[t], v16, n, (uint16_t)v[at]);
+        assert_memory_equal(out[0], out[1], n);
+        for (int t = 0; t < 2; t++)
+            twins[t]->narrow64(out[t], v, n, v[at]);
+        assert_memory_equal(out[0], out[1], n);
+        for (int t = 0; t < 2; t++)
+            twins[t]->narrow32(out[t], v32, n, (uint32_t)v[at]);
+        assert_memory_equal(out[0], out[1], n);
+        uint8_t table[256], most[2];
+        size_t n_table = (size_t)any() % 256 + 1;
+        for (size_t i = 0; i < 256; i++)
+            table[i] = (uint8_t)any();
+        for (size_t i = 0; i < n; i++)
+            out[0][i] = out[1][i] = (uint8_t)(codes[i] % n_table);
+        for (int t = 0; t < 2; t++)
+            most[t] = twins[t]->look_up8(out[t], n, table, n_table);
+        assert_memory_equal(out[0], out[1], n);
+        assert_int_equal(most[0], most[1]);
+        assert_int_equal(out[0][n - 1], table[codes[n - 1] % n_table]);
+    }
+}
+
+/* Every way of zstd gives frames that give back what was put in. */
+static void presses(void **state)
+{
+    (void)state;
+    static char in[400000];
+    struct press p = {0};
+    struct codec_state c = {0};
+    base_buf out = {0}, scratch = {0};
+    static uint8_t back[sizeof in];
+    for (int round = 0; round < 200; round++) {
+        size_t n = round < 20 ? (size_t)round : (size_t)any() % (round % 10 ? 5000 : sizeof in) + 1;
+        unsigned spread = (unsigned)(any() % 256) + 1;
+        for (size_t i = 0; i < n; i++)
+            in[i] =
+                (char)(any() % 3 && i > 100 && round % 2 ? (uint8_t)in[i - 100] : any() % spread);
+        for (int way = PRESS_MATCHES; way <= PRESS_STORED; way++) {
+            press_octets(&p, PARQUET_ZSTD, (enum press_way)way, 1 + round % 9, in, n, &out);
+            assert_false(out.failed);
+            assert_int_equal(
+                codec_unpress(&c, PARQUET_ZSTD, (const uint8_t *)out.data, out.len, back, n),
+                WEIR_OK);
+            UNIT_CHECK(memcmp(in, back, n) == 0, "%zu octets, way %d", n, way);
+        }
+        uint8_t codec = round % 3 ? PARQUET_ZSTD : PARQUET_LZ4_RAW;
+        (void)press_choose(&p, codec, 1 + round % 9, in, n, &out, &scratch);
+        assert_int_equal(codec_unpress(&c, codec, (const uint8_t *)out.data, out.len, back, n),
+                         WEIR_OK);
+        assert_memory_equal(in, back, n);
+    }
+    /* What each is for. */
+    for (size_t i = 0; i < 65536; i++)
+        in[i] = (char)any();
+    assert_int_equal(press_choose(&p, PARQUET_ZSTD, 1, in, 65536, &out, &scratch), PRESS_STORED);
+    assert_true(out.len < 65536 + 32);
+    for (size_t i = 0; i < 65536; i++)
+        in[i] = (char)(any() & any() & any());
+    assert_int_equal(press_choose(&p, PARQUET_ZSTD, 1, in, 65536, &out, &scratch), PRESS_ENTROPY);
+    for (size_t i = 1000; i < 65536; i++)
+        in[i] = in[i - 1000];
+    assert_int_equal(press_choose(&p, PARQUET_ZSTD, 1, in, 65536, &out, &scratch), PRESS_MATCHES);
+    base_buf_done(&out);
+    base_buf_done(&scratch);
+    codec_done(&c);
+    press_done(&p);
 }
 
 static void bloom_filters(void **state)
@@ -299,70 +435,166 @@ static void bloom_filters(void **state)
     free(bits);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return (x > y) - (x < y);
+}
+
+static uint32_t code(const struct dict *d, size_t i)
+{
+    assert_true(!d->narrow != !d->codes);
+    return d->narrow ? d->narrow[i] : d->codes[i];
+}
+
+enum { N_INTS = 100000 };
+static uint64_t ints[N_INTS];
+static uint32_t ints32[N_INTS];
+static uint16_t ints16[N_INTS];
+static uint8_t ints8[N_INTS];
+
+/* values[n] are entries of d, and all entries differ. */
+static void check_ints(struct dict *d, const uint64_t *values, size_t n, uint64_t mask,
+                       const char *what)
+{
+    static uint64_t sorted[N_INTS];
+    for (size_t i = 0; i < n; i++)
+        UNIT_CHECK(code(d, i) < d->n && d->ints[code(d, i)] == (values[i] & mask), "%s: value %zu",
+                   what, i);
+    memcpy(sorted, d->ints, d->n * sizeof *sorted);
+    qsort(sorted, d->n, sizeof *sorted, by_value);
+    for (uint32_t i = 1; i < d->n; i++)
+        UNIT_CHECK(sorted[i - 1] != sorted[i], "%s: an entry is there twice", what);
+}
+
 static void dictionaries(void **state)
 {
     (void)state;
     struct dict d = {.seed = 5};
     weir_err err;
-    static uint64_t v[5000];
-    static uint32_t v32[5000];
-    for (int round = 0; round < 40; round++) {
-        size_t n = any() % 5000 + 1;
-        uint64_t base = any(), step = any() % 3 ? any() % 3000 + 1 : 1, spread = any() % 400 + 1;
+    for (int round = 0; round < 60; round++) {
+        size_t n = (size_t)any() % (round % 6 ? 5000 : N_INTS) + 1;
+        uint64_t base = any(), step = any() % 3 ? any() % 3000 + 1 : 1;
+        uint64_t spread = any() % (round % 5 ? 400 : 30000) + 1, rare = any() % 20000 + 2;
         for (size_t i = 0; i < n; i++) {
-            v[i] = base + any() % spread * step;
-            v32[i] = (uint32_t)v[i];
+            uint64_t k = any() % rare ? any() % spread : spread - 1;
+            ints[i] = base + (any() % 4 ? k / 7 : k) * step;
+            ints32[i] = (uint32_t)ints[i];
         }
-        assert_int_equal(dict_ints(&d, v, true, n, 1, UINT64_MAX, &err), WEIR_OK);
-        uint32_t n_dict = d.n;
-        for (size_t i = 0; i < n; i++)
-            UNIT_CHECK(d.codes[i] < d.n && d.ints[d.codes[i]] == v[i], "value %zu by hash", i);
         uint64_t min = UINT64_MAX;
         for (size_t i = 0; i < n; i++)
-            min = v[i] - base < min ? v[i] - base : min;
-        uint64_t found = dict_step(v, true, n, base + min);
-        assert_int_equal(
-            dict_range(&d, v, true, n, base + min, found, (uint32_t)(spread * step / found), &err),
-            WEIR_OK);
+            min = ints[i] - base < min ? ints[i] - base : min;
+        uint64_t from = base + min - (round % 3 ? 0 : any());
+        assert_int_equal(dict_ints(&d, ints, true, n, from, 1, UINT64_MAX, &err), WEIR_OK);
+        uint32_t n_dict = d.n;
+        check_ints(&d, ints, n, UINT64_MAX, "by hash");
+        uint64_t found = dict_step(ints, true, n, base + min);
+        uint32_t range = (uint32_t)(spread * step / found);
+        assert_int_equal(dict_range(&d, ints, 8, true, n, base + min, found, range, &err), WEIR_OK);
         UNIT_CHECK(d.n == n_dict, "%u entries by hash, %u by table", n_dict, d.n);
-        for (size_t i = 0; i < n; i++)
-            UNIT_CHECK(d.codes[i] < d.n && d.ints[d.codes[i]] == v[i], "value %zu by table", i);
-        assert_int_equal(dict_ints(&d, v32, false, n, 1, UINT64_MAX, &err), WEIR_OK);
-        for (size_t i = 0; i < n; i++)
-            UNIT_CHECK(d.ints[d.codes[i]] == v32[i], "value %zu of 32 bits", i);
+        check_ints(&d, ints, n, UINT64_MAX, "by table");
+        assert_int_equal(dict_ints(&d, ints32, false, n, (uint32_t)from, 1, UINT64_MAX, &err),
+                         WEIR_OK);
+        check_ints(&d, ints, n, UINT32_MAX, "of 32 bits");
     }
     /* A value that is no multiple. */
     static const uint64_t odd[] = {1000, 2000, 3001};
-    assert_int_equal(dict_range(&d, odd, true, 3, 1000, 1000, 100, &err), WEIR_ELIMIT);
+    assert_int_equal(dict_range(&d, odd, 8, true, 3, 1000, 1000, 100, &err), WEIR_ELIMIT);
     dict_done(&d);
 }
 
-/* Keys never fall where octets rise, whatever octets there are. */
-static void keys_of_text(void **state)
+/* Narrow integers of every width, with few or many values, some of which are so rare that counting may miss them. */
+static void narrow_dictionaries(void **state)
 {
     (void)state;
     struct dict d = {.seed = 5};
     weir_err err;
-    static uint8_t memory[3000 * 20];
-    static struct parquet_bytes v[3000];
-    for (int round = 0; round < 20; round++) {
-        unsigned alphabet = (unsigned)(any() % 256 + 1);
-        for (size_t i = 0; i < UNIT_N(v); i++) {
+    for (int round = 0; round < 80; round++) {
+        size_t n = (size_t)any() % (round % 4 ? 3000 : N_INTS) + 1;
+        uint64_t spread = round % 7 ? (uint64_t)any() % 256 + 1 : 256, rare = any() % 50000 + 2;
+        uint64_t base = any() % 2 ? any() : 0;
+        for (size_t i = 0; i < n; i++) {
+            ints[i] = base + (any() % rare ? any() % (spread / 3 + 1) : any() % spread);
+            ints32[i] = (uint32_t)ints[i];
+            ints16[i] = (uint16_t)ints[i];
+            ints8[i] = (uint8_t)ints[i];
+        }
+        assert_int_equal(dict_range(&d, ints, 8, true, n, base, 1, (uint32_t)spread - 1, &err),
+                         WEIR_OK);
+        assert_non_null(d.narrow);
+        check_ints(&d, ints, n, UINT64_MAX, "of 8 octets");
+        assert_int_equal(dict_range(&d, ints32, 4, false, n, base, 1, (uint32_t)spread - 1, &err),
+                         WEIR_OK);
+        check_ints(&d, ints, n, UINT32_MAX, "of 4 octets");
+        base = 1000; /* what is narrower must not wrap: that would be another number */
+        for (size_t i = 0; i < n; i++)
+            ints16[i] = (uint16_t)(1000 + any() % spread);
+        for (size_t i = 0; i < n; i++)
+            ints[i] = ints16[i];
+        assert_int_equal(dict_range(&d, ints16, 2, false, n, base, 1, (uint32_t)spread - 1, &err),
+                         WEIR_OK);
+        check_ints(&d, ints, n, UINT32_MAX, "of 2 octets");
+        for (size_t i = 0; i < n; i++)
+            ints[i] = (uint64_t)(int64_t)(int8_t)ints8[i];
+        assert_int_equal(dict_range(&d, ints8, 1, true, n, (uint64_t)-128, 1, 255, &err), WEIR_OK);
+        check_ints(&d, ints, n, UINT64_MAX, "of 1 octet, signed");
+    }
+    assert_int_equal(dict_one(&d, 77, 1000, &err), WEIR_OK);
+    for (size_t i = 0; i < 1000; i++)
+        assert_true(d.n == 1 && d.ints[code(&d, i)] == 77);
+    dict_done(&d);
+}
+
+/* The smallest and the largest of some codes, whatever octets there are; by codes too. */
+static void spans_of_text(void **state)
+{
+    (void)state;
+    enum { N_TEXTS = 6000 };
+    struct dict d = {.seed = 5};
+    weir_err err;
+    static uint8_t memory[N_TEXTS * 20];
+    static struct parquet_bytes v[N_TEXTS], entries[N_TEXTS];
+    static uint32_t codes[N_TEXTS];
+    for (int round = 0; round < 40; round++) {
+        unsigned alphabet = (unsigned)(any() % 256 + 1), same = (unsigned)any() % 18;
+        size_t n = round % 3 ? N_TEXTS : any() % 100 + 1;
+        for (size_t i = 0; i < n; i++) {
             uint8_t *p = memory + i * 20;
             v[i] = (struct parquet_bytes){p, (uint32_t)(any() % 20)};
             for (uint32_t k = 0; k < v[i].len; k++)
-                p[k] = (uint8_t)(any() % 500 ? '0' + any() % alphabet : any());
+                p[k] = k < same ? 'x' : (uint8_t)(any() % 500 ? '0' + any() % alphabet : any());
         }
-        assert_int_equal(dict_bytes(&d, v, UNIT_N(v), SIZE_MAX, &err), WEIR_OK);
-        for (size_t i = 0; i < UNIT_N(v); i++)
-            assert_int_equal(bounds_compare_bytes(d.bytes[d.codes[i]], v[i]), 0);
-        for (uint32_t i = 0; i < d.n; i++) {
-            uint32_t k = (uint32_t)(any() % d.n);
-            int order = bounds_compare_bytes(d.bytes[i], d.bytes[k]);
-            UNIT_CHECK(order < 0   ? d.keys[i] <= d.keys[k]
-                       : order > 0 ? d.keys[i] >= d.keys[k]
-                                   : i == k,
-                       "round %d: entries %u and %u", round, i, k);
+        assert_int_equal(dict_bytes(&d, v, n, SIZE_MAX, &err), WEIR_OK);
+        for (int with_codes = 0; with_codes < 2; with_codes++) {
+            if (with_codes) { /* entries that are all different, of which not all are used */
+                uint32_t n_entries = d.n;
+                memcpy(entries, d.bytes, n_entries * sizeof *entries);
+                for (size_t i = 0; i < n; i++) {
+                    codes[i] = (uint32_t)(any() % n_entries);
+                    v[i] = entries[codes[i]];
+                }
+                assert_int_equal(dict_codes(&d, codes, n, entries, n_entries, &err), WEIR_OK);
+            }
+            uint64_t octets = 0;
+            for (size_t i = 0; i < n; i++) {
+                assert_int_equal(bounds_compare_bytes(d.bytes[code(&d, i)], v[i]), 0);
+                octets += v[i].len;
+            }
+            assert_int_equal(d.value_octets, octets);
+            size_t from = any() % n, part = any() % (n - from) + 1;
+            uint32_t least, most;
+            assert_int_equal(dict_span(&d, from, part, &least, &most, &err), WEIR_OK);
+            bool has_least = false, has_most = false;
+            for (size_t i = from; i < from + part; i++) {
+                int low = bounds_compare_bytes(d.bytes[least], v[i]);
+                int high = bounds_compare_bytes(d.bytes[most], v[i]);
+                UNIT_CHECK(low <= 0 && high >= 0, "round %d: value %zu", round, i);
+                has_least = has_least || low == 0;
+                has_most = has_most || high == 0;
+            }
+            assert_true(has_least && has_most);
         }
     }
     dict_done(&d);
@@ -378,9 +610,12 @@ int main(void)
         cmocka_unit_test(bounds_of_long_text),
         cmocka_unit_test(bounds_of_numbers),
         cmocka_unit_test(minmax_twins_agree),
+        cmocka_unit_test(pack_twins_agree),
+        cmocka_unit_test(presses),
+        cmocka_unit_test(narrow_dictionaries),
         cmocka_unit_test(bloom_filters),
         cmocka_unit_test(dictionaries),
-        cmocka_unit_test(keys_of_text),
+        cmocka_unit_test(spans_of_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static void batches(void **state)
     weir_endpoint at;
     weir_err err = {0};
     assert_int_equal(sock_parse("127.0.0.1:0", &at, NULL), WEIR_OK);
-    UNIT_CHECK(sock_open(&s, &at, 1 << 20, &err) == WEIR_OK, "%s", err.msg);
+    UNIT_CHECK(sock_open(&s, &at, 1 << 20, false, &err) == WEIR_OK, "%s", err.msg);
     assert_int_not_equal(s.at.port, 0);
     assert_true(s.receive_buffer > 0);
     sock_batch *b = sock_batch_new();
@@ -102,8 +102,8 @@ static void in_use(void **state)
     weir_endpoint at;
     weir_err err = {0};
     assert_int_equal(sock_parse("127.0.0.1:0", &at, NULL), WEIR_OK);
-    assert_int_equal(sock_open(&a, &at, 1 << 16, &err), WEIR_OK);
-    assert_int_equal(sock_open(&b, &a.at, 1 << 16, &err), WEIR_EIO);
+    assert_int_equal(sock_open(&a, &at, 1 << 16, false, &err), WEIR_OK);
+    assert_int_equal(sock_open(&b, &a.at, 1 << 16, false, &err), WEIR_EIO);
     assert_int_equal(errno, EADDRINUSE);
     assert_non_null(strstr(err.msg, "choose another --port"));
     sock_close(&a);

@@ -18,7 +18,6 @@ struct rig {
 static void start(struct rig *r, const char *path, size_t max_octets)
 {
     weir_err err = {0};
-    bell_init(&r->room);
     r->gone_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->w = writer_new(&(struct writer_options){.path = path,
                                                .level = 1,
@@ -32,7 +31,6 @@ static void start(struct rig *r, const char *path, size_t max_octets)
 static void end(struct rig *r)
 {
     writer_free(r->w);
-    bell_done(&r->room);
     (void)close(r->gone_fd);
 }
 

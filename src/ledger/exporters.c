@@ -1,0 +1,422 @@
+#include "ledger/exporters.h"
+
+#include "base/hash.h"
+#include "ledger/complete.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const int64_t MINUTE = 60000000;
+
+enum { RING = LEDGER_EXPORTERS_RATE_MINUTES };
+
+/* Exporter, port, domain and version. Streams of one exporter stand together in the end. */
+struct key {
+    uint8_t exporter[16];
+    uint32_t domain;
+    uint16_t port;
+    uint8_t exporter_len, has_domain, version, zero[7]; /* no padding: hashed as octets */
+};
+_Static_assert(sizeof(struct key) == 32, "keys are compared as octets");
+
+struct stream {
+    struct key key;
+    struct ledger_row sum;
+    int64_t first, last;
+    double lost, flows, decoded;
+    bool estimated;
+    struct {
+        int64_t minute;
+        uint64_t flows, packets;
+    } recent[RING];
+};
+
+struct ledger_exporters {
+    bool by_domain, failed;
+    struct stream *streams; /* n of them */
+    size_t n, cap;
+    uint32_t *index; /* stream + 1 */
+    size_t slots;
+    uint64_t seed;
+    int64_t first_minute, last_minute;
+    bool any;
+    struct ledger_exporter *exporters;
+    size_t n_exporters;
+    struct ledger_collector collector;
+    ledger_findings *findings;
+    uint64_t workers[1024]; /* bits, by number */
+};
+
+ledger_exporters *ledger_exporters_new(bool by_domain)
+{
+    ledger_exporters *x = calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->by_domain = by_domain;
+    x->seed = base_hash_seed();
+    x->findings = ledger_findings_new();
+    if (x->findings)
+        return x;
+    free(x);
+    return NULL;
+}
+
+void ledger_exporters_free(ledger_exporters *x)
+{
+    if (!x)
+        return;
+    ledger_findings_free(x->findings);
+    free(x->streams);
+    free(x->index);
+    free(x->exporters);
+    free(x);
+}
+
+/* ---- rows ---- */
+
+static bool grow(ledger_exporters *x)
+{
+    if (x->n == x->cap) {
+        size_t cap = x->cap ? 2 * x->cap : 16;
+        struct stream *more = realloc(x->streams, cap * sizeof *more);
+        if (!more)
+            return false;
+        x->streams = more;
+        x->cap = cap;
+    }
+    if (x->slots < 2 * (x->n + 1)) {
+        size_t slots = x->slots ? 2 * x->slots : 64;
+        uint32_t *index = calloc(slots, sizeof *index);
+        if (!index)
+            return false;
+        for (size_t i = 0; i < x->n; i++) {
+            size_t at = base_hash(&x->streams[i].key, sizeof(struct key), x->seed) & (slots - 1);
+            while (index[at])
+                at = (at + 1) & (slots - 1);
+            index[at] = (uint32_t)i + 1;
+        }
+        free(x->index);
+        x->index = index;
+        x->slots = slots;
+    }
+    return true;
+}
+
+static struct stream *stream_of(ledger_exporters *x, const struct ledger_row *row)
+{
+    struct key k = {.domain = row->has_domain ? row->domain : 0,
+                    .port = row->exporter_port,
+                    .exporter_len = row->exporter_len,
+                    .has_domain = row->has_domain,
+                    .version = row->version};
+    memcpy(k.exporter, row->exporter, row->exporter_len);
+    if (!grow(x)) {
+        x->failed = true;
+        return NULL;
+    }
+    size_t at = base_hash(&k, sizeof k, x->seed) & (x->slots - 1);
+    for (; x->index[at]; at = (at + 1) & (x->slots - 1)) {
+        struct stream *s = &x->streams[x->index[at] - 1];
+        if (memcmp(&s->key, &k, sizeof k) == 0)
+            return s;
+    }
+    if (x->n == LEDGER_EXPORTERS_STREAMS) {
+        x->collector.left_out++;
+        return NULL;
+    }
+    struct stream *s = &x->streams[x->n++];
+    *s = (struct stream){.key = k, .first = INT64_MAX, .last = INT64_MIN};
+    for (size_t i = 0; i < RING; i++)
+        s->recent[i].minute = INT64_MIN;
+    x->index[at] = (uint32_t)x->n;
+    return s;
+}
+
+static double average_of(const struct stream *s, const struct ledger_row *row)
+{
+    double near = ledger_flows_a_packet(row);
+    return near > 0 ? near : s->flows > 0 && s->decoded > 0 ? s->flows / s->decoded : 1;
+}
+
+static void count_stream(struct stream *s, const struct ledger_row *row)
+{
+    uint64_t flows = ledger_count(row, FLOW_LEDGER_flows),
+             packets = ledger_count(row, FLOW_LEDGER_packets);
+    struct ledger_missing missing;
+    ledger_fold(&s->sum, row);
+    ledger_missing_of(row, average_of(s, row), &missing);
+    for (int i = 0; i < LEDGER_N_CAUSES; i++) {
+        s->lost += missing.flows[i];
+        s->estimated |= missing.estimated[i];
+    }
+    s->flows += (double)flows;
+    s->decoded += (double)ledger_count(row, FLOW_LEDGER_decoded);
+    int64_t first = ledger_has(row, FLOW_LEDGER_first) ? row->values[FLOW_LEDGER_first].s64
+                                                       : row->minute_us,
+            last = ledger_has(row, FLOW_LEDGER_last) ? row->values[FLOW_LEDGER_last].s64
+                                                     : row->minute_us;
+    s->first = first < s->first ? first : s->first;
+    s->last = last > s->last ? last : s->last;
+    size_t slot = (size_t)((uint64_t)(row->minute_us / MINUTE) % RING);
+    if (s->recent[slot].minute < row->minute_us) {
+        s->recent[slot].minute = row->minute_us;
+        s->recent[slot].flows = s->recent[slot].packets = 0;
+    }
+    if (s->recent[slot].minute == row->minute_us) {
+        s->recent[slot].flows += flows;
+        s->recent[slot].packets += packets;
+    }
+}
+
+bool ledger_exporters_row(void *user, const struct ledger_row *row)
+{
+    ledger_exporters *x = user;
+    struct ledger_collector *c = &x->collector;
+    bool collector = !row->exporter_len && !row->version && !row->has_domain;
+    x->first_minute =
+        !x->any || row->minute_us < x->first_minute ? row->minute_us : x->first_minute;
+    x->last_minute = !x->any || row->minute_us > x->last_minute ? row->minute_us : x->last_minute;
+    x->any = true;
+    (void)ledger_findings_row(x->findings, row);
+    c->packets += ledger_count(row, FLOW_LEDGER_packets);
+    c->flows += ledger_count(row, FLOW_LEDGER_flows);
+    c->packets_dropped += ledger_count(row, FLOW_LEDGER_packets_dropped);
+    c->packets_refused += ledger_count(row, FLOW_LEDGER_packets_refused);
+    c->flows_lost += ledger_count(row, FLOW_LEDGER_flows_lost);
+    if (collector) {
+        ledger_fold(&c->sum, row);
+        if (ledger_has(row, FLOW_LEDGER_listened))
+            x->workers[row->worker / 64] |= UINT64_C(1) << row->worker % 64;
+    } else {
+        struct stream *s = stream_of(x, row);
+        if (s)
+            count_stream(s, row);
+    }
+    return !x->failed;
+}
+
+/* ---- the end ---- */
+
+/* Streams of one exporter together; of those, the ones without domain or version last. */
+static int compare_streams(const void *a, const void *b)
+{
+    const struct key *x = &((const struct stream *)a)->key, *y = &((const struct stream *)b)->key;
+    if (x->exporter_len != y->exporter_len)
+        return x->exporter_len < y->exporter_len ? -1 : 1;
+    int c = memcmp(x->exporter, y->exporter, sizeof x->exporter);
+    if (c)
+        return c;
+    if (x->port != y->port)
+        return x->port < y->port ? -1 : 1;
+    if (x->has_domain != y->has_domain)
+        return x->has_domain ? -1 : 1;
+    if (x->domain != y->domain)
+        return x->domain < y->domain ? -1 : 1;
+    return x->version < y->version ? -1 : x->version > y->version;
+}
+
+static bool same_exporter(const struct key *a, const struct key *b)
+{
+    return a->exporter_len == b->exporter_len && a->port == b->port &&
+           memcmp(a->exporter, b->exporter, sizeof a->exporter) == 0;
+}
+
+/* Bits of one of two rates differ. */
+static bool same_rate(const struct ledger_row *a, const struct ledger_row *b)
+{
+    bool has = ledger_has(a, FLOW_LEDGER_sampling_rate);
+    if (has != ledger_has(b, FLOW_LEDGER_sampling_rate))
+        return false;
+    double d =
+        has ? a->values[FLOW_LEDGER_sampling_rate].f64 - b->values[FLOW_LEDGER_sampling_rate].f64
+            : 0;
+    return d >= 0 && d <= 0;
+}
+
+/* Streams [from, to) as one exporter. dropped: its packets that nobody looked at, of which so many flows are missing. */
+static void fill(const ledger_exporters *x, struct ledger_exporter *e, size_t from, size_t to,
+                 double dropped)
+{
+    const struct stream *first = &x->streams[from], *rated = NULL, *domain = NULL;
+    int64_t since = x->last_minute - (RING - 1) * MINUTE;
+    since = since > x->first_minute ? since : x->first_minute;
+    double seconds = (double)(x->last_minute - since + MINUTE) / 1e6, flows = 0, packets = 0;
+    *e = (struct ledger_exporter){.exporter_len = first->key.exporter_len,
+                                  .exporter_port = first->key.port,
+                                  .first_us = INT64_MAX,
+                                  .last_us = INT64_MIN,
+                                  .lost = dropped,
+                                  .estimated = dropped > 0};
+    memcpy(e->exporter, first->key.exporter, sizeof e->exporter);
+    e->sum.exporter_len = e->exporter_len;
+    memcpy(e->sum.exporter, e->exporter, sizeof e->exporter);
+    for (size_t i = from; i < to; i++) {
+        const struct stream *s = &x->streams[i];
+        ledger_fold(&e->sum, &s->sum);
+        if (s->key.has_domain && (!domain || domain->key.domain != s->key.domain)) {
+            e->n_domains++;
+            e->domain = s->key.domain;
+            domain = s;
+        }
+        if (s->key.version) {
+            e->versions |= UINT32_C(1) << s->key.version % 32;
+            e->numbered |= s->key.version != 1;
+            e->rate_varies |= rated && !same_rate(&rated->sum, &s->sum);
+            rated = s;
+        }
+        e->templates += ledger_count(&s->sum, FLOW_LEDGER_templates);
+        e->first_us = s->first < e->first_us ? s->first : e->first_us;
+        e->last_us = s->last > e->last_us ? s->last : e->last_us;
+        e->lost += s->lost;
+        e->estimated |= s->estimated;
+        for (size_t k = 0; k < RING; k++)
+            if (s->recent[k].minute >= since) {
+                flows += (double)s->recent[k].flows;
+                packets += (double)s->recent[k].packets;
+            }
+    }
+    e->has_domain = e->n_domains == 1;
+    e->flows_a_second = flows / seconds;
+    e->packets_a_second = packets / seconds;
+    if (!(e->lost > 0))
+        e->lost = 0, e->estimated = false;
+    uint64_t all = ledger_count(&e->sum, FLOW_LEDGER_flows),
+             lost = ledger_count(&e->sum, FLOW_LEDGER_flows_lost);
+    double there = (double)(all > lost ? all - lost : 0);
+    e->share = there + e->lost > 0 ? there / (there + e->lost) : (double)NAN;
+    if (e->lost > 0 && e->share >= 1)
+        e->share = nextafter(1, 0);
+}
+
+/* Flows in packets that were dropped before anybody looked at them, where no sequence numbers tell of them. */
+static double dropped_flows(const ledger_exporters *x, size_t from, size_t to)
+{
+    double dropped = 0, packets = 0, unnumbered = 0, flows = 0, decoded = 0;
+    for (size_t i = from; i < to; i++) {
+        const struct stream *s = &x->streams[i];
+        double n = (double)ledger_count(&s->sum, FLOW_LEDGER_packets);
+        dropped += (double)ledger_count(&s->sum, FLOW_LEDGER_packets_dropped);
+        packets += n;
+        unnumbered += s->key.version == 1 ? n : 0;
+        flows += s->flows;
+        decoded += s->decoded;
+    }
+    double share = packets > 0 ? unnumbered / packets : 1;
+    return share * dropped * (flows > 0 && decoded > 0 ? flows / decoded : 1);
+}
+
+static void add_warnings(const ledger_exporters *x, struct ledger_exporter *e)
+{
+    for (size_t i = 0; i < ledger_findings_count(x->findings); i++) {
+        const ledger_finding *f = ledger_findings_at(x->findings, i);
+        bool theirs = !f->collector && f->exporter_len == e->exporter_len &&
+                      memcmp(f->exporter, e->exporter, sizeof e->exporter) == 0 &&
+                      (!f->exporter_port || f->exporter_port == e->exporter_port) &&
+                      (!x->by_domain || !f->has_domain ||
+                       (e->has_domain && f->domain == e->domain &&
+                        (!f->version || (e->versions >> f->version % 32 & 1))));
+        for (size_t k = 0; theirs && k < e->n_warnings; k++)
+            theirs = e->warnings[k]->id != f->id;
+        if (theirs && e->n_warnings < LEDGER_EXPORTERS_WARNINGS)
+            e->warnings[e->n_warnings++] = f;
+    }
+}
+
+static double lost_share(const struct ledger_exporter *e)
+{
+    return e->share <= 1 ? 1 - e->share : 0;
+}
+
+static int compare_address(const struct ledger_exporter *a, const struct ledger_exporter *b)
+{
+    if (a->exporter_len != b->exporter_len)
+        return a->exporter_len < b->exporter_len ? -1 : 1;
+    int c = memcmp(a->exporter, b->exporter, sizeof a->exporter);
+    if (c)
+        return c;
+    if (a->exporter_port != b->exporter_port)
+        return a->exporter_port < b->exporter_port ? -1 : 1;
+    if (a->has_domain != b->has_domain)
+        return a->has_domain ? -1 : 1;
+    if (a->domain != b->domain)
+        return a->domain < b->domain ? -1 : 1;
+    return a->versions < b->versions ? -1 : a->versions > b->versions;
+}
+
+static int compare_exporters(const void *a, const void *b, void *user)
+{
+    const struct ledger_exporter *x = a, *y = b;
+    enum ledger_order order = *(const enum ledger_order *)user;
+    uint64_t m = ledger_count(&x->sum, FLOW_LEDGER_flows),
+             n = ledger_count(&y->sum, FLOW_LEDGER_flows);
+    double p = lost_share(x), q = lost_share(y);
+    if (order == LEDGER_ORDER_LOSS && (p > q || p < q))
+        return p > q ? -1 : 1;
+    if (order == LEDGER_ORDER_LAST && x->last_us != y->last_us)
+        return x->last_us > y->last_us ? -1 : 1;
+    if (order == LEDGER_ORDER_FLOWS && m != n)
+        return m > n ? -1 : 1;
+    return compare_address(x, y);
+}
+
+static void end_collector(ledger_exporters *x)
+{
+    struct ledger_collector *c = &x->collector;
+    if (x->any) {
+        c->first_us = x->first_minute;
+        c->last_us = x->last_minute + MINUTE;
+    }
+    for (size_t i = 0; i < 1024; i++)
+        c->workers += (uint64_t)__builtin_popcountll(x->workers[i]);
+    for (size_t i = 0; i < ledger_findings_count(x->findings); i++) {
+        const ledger_finding *f = ledger_findings_at(x->findings, i);
+        if (f->collector && c->n_warnings < LEDGER_EXPORTERS_WARNINGS)
+            c->warnings[c->n_warnings++] = f;
+    }
+}
+
+weir_status ledger_exporters_end(ledger_exporters *x, enum ledger_order order, weir_err *err)
+{
+    if (!x->failed)
+        x->failed = ledger_findings_end(x->findings, err) != WEIR_OK ||
+                    !(x->exporters = calloc(x->n + 1, sizeof *x->exporters));
+    if (x->failed)
+        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for the exporters of the ledger");
+    if (x->n)
+        qsort(x->streams, x->n, sizeof *x->streams, compare_streams);
+    for (size_t from = 0, to; from < x->n; from = to) {
+        for (to = from + 1; to < x->n; to++)
+            if (!same_exporter(&x->streams[from].key, &x->streams[to].key))
+                break;
+        double dropped = dropped_flows(x, from, to);
+        if (!x->by_domain) {
+            fill(x, &x->exporters[x->n_exporters++], from, to, dropped);
+            continue;
+        }
+        for (size_t i = from; i < to; i++) {
+            bool nobodys = !x->streams[i].key.has_domain && !x->streams[i].key.version;
+            fill(x, &x->exporters[x->n_exporters++], i, i + 1, nobodys ? dropped : 0);
+        }
+    }
+    if (x->n_exporters)
+        qsort_r(x->exporters, x->n_exporters, sizeof *x->exporters, compare_exporters, &order);
+    for (size_t i = 0; i < x->n_exporters; i++)
+        add_warnings(x, &x->exporters[i]);
+    end_collector(x);
+    return WEIR_OK;
+}
+
+size_t ledger_exporters_count(const ledger_exporters *x)
+{
+    return x->n_exporters;
+}
+
+const struct ledger_exporter *ledger_exporters_at(const ledger_exporters *x, size_t i)
+{
+    return &x->exporters[i];
+}
+
+const struct ledger_collector *ledger_exporters_collector(const ledger_exporters *x)
+{
+    return &x->collector;
+}

@@ -1,0 +1,7 @@
+#define PACK_NAME "generic"
+#include "parquet/pack.inc.c"
+
+const struct pack_ops *pack_generic(void)
+{
+    return &ops;
+}

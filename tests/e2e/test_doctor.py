@@ -1,0 +1,391 @@
+#!/usr/bin/env python3
+"""test_doctor -- weir doctor as its users run it: over captures, over the ledger of an archive, as words and as JSON."""
+import csv
+import json
+import os
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import packets
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+WEIR = os.environ.get("WEIR") or str(ROOT / "build/weir")
+CORPUS = pathlib.Path(os.environ.get("WEIR_CORPUS") or ROOT.parent / "shared" / "corpus")
+sys.path.insert(0, str(ROOT / "tests/golden"))
+import quirks  # noqa: E402
+
+START_S = 1_795_381_200  # 2026-11-22T21:00:00Z
+
+
+def run(*args, cwd=None):
+    p = subprocess.run([WEIR, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+                       check=False)
+    return p.returncode, p.stdout, p.stderr
+
+
+def findings(*args):
+    """Exit status and {id: finding}."""
+    status, out, err = run("doctor", "-o", "json", *args)
+    if err:
+        raise AssertionError(err)
+    said = json.loads(out)["findings"]
+    return status, {f["id"]: f for f in said}
+
+
+class Exporter:
+    """One that sends a packet of `flows` flows every few seconds for some minutes; tests change what it does."""
+
+    def __init__(self, version=9, addr="192.0.2.1", minutes=10, every_s=10, flows=5, port=50000):
+        self.version, self.addr, self.port, self.flows = version, addr, port, flows
+        self.times = [START_S + s for s in range(0, minutes * 60, every_s)]
+        self.template_every = 6  # packets
+        self.skew = 0
+        self.lost = lambda i: False
+        self.sequence = 0
+        self.unit = {5: lambda n: n, 9: lambda n: 1, 10: lambda n: n}[version]
+        self.template = packets.TEMPLATE
+
+    def payload(self, i, at):
+        numbers = range(i * self.flows, (i + 1) * self.flows)
+        clock, up = at + self.skew, (at - START_S) * 1000 + 5_000_000
+        body, count = b"", self.flows
+        if self.version == 5:
+            records = b"".join(packets.v5_record(n)[:24] + struct.pack("!II", up - 9000, up - 1000)
+                               + packets.v5_record(n)[32:] for n in numbers)
+            return struct.pack("!HHIIIIBBH", 5, count, up, clock, 0, self.sequence, 0, 0, 0) + records
+        if self.template_every and i % self.template_every == 0:
+            body = packets.template_set(0 if self.version == 9 else 2, template=self.template)
+            count += 1
+        body += packets.data_set(numbers, template=self.template)
+        if self.version == 9:
+            return struct.pack("!HHIIII", 9, count, up, clock, self.sequence, 7) + body
+        return struct.pack("!HHIII", 10, 16 + len(body), clock, self.sequence, 9) + body
+
+    def frames(self):
+        for i, at in enumerate(self.times):
+            payload = self.payload(i, at)
+            self.sequence += self.unit(self.flows)
+            if not self.lost(i):
+                yield at * 1_000_000 + 200_000, packets.ethernet_udp(self.addr, self.port, "192.0.2.99", 2055, payload)
+
+
+class Doctor(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.dir = pathlib.Path(self.folder.name)
+
+    def capture(self, *exporters, name="a.pcap", extra=()):
+        path = self.dir / name
+        frames = [f for e in exporters for f in e.frames()]
+        path.write_bytes(packets.pcap(sorted(frames + list(extra), key=lambda f: f[0])))
+        return path
+
+    def only(self, path, *args):
+        status, found = findings("-r", path, *args)
+        self.assertEqual(1, len(found), found)
+        (finding,) = found.values()
+        self.assertEqual(int(finding["severity"] != "info"), status)
+        return finding
+
+    def test_healthy(self):
+        """Exporters of all versions over more than an hour, side by side."""
+        path = self.capture(*(Exporter(v, f"192.0.2.{n}", minutes=70) for n, v in enumerate((5, 9, 10), 1)))
+        self.assertEqual((0, {}), findings("-r", path))
+        status, out, err = run("doctor", "-r", path)
+        self.assertEqual((0, ""), (status, err))
+        self.assertRegex(out, r"^no complaints: 3 exporters, 3 streams, 1260 packets, 6300 flows in 70 minutes, "
+                              r"2026-11-22 21:00 to 22:10 UTC\n$")
+
+    def test_own_captures(self):
+        """What real exporters sent, and by-hand messages: nothing worse than an element that nobody knows."""
+        for path in sorted((ROOT / "tests/golden/captures").glob("*.hex")):
+            with self.subTest(path.stem):
+                status, found = findings("-r", path)
+                self.assertEqual(0, status)
+                self.assertLessEqual(set(found), {"elements-unknown"})
+
+    def test_templates(self):
+        e = Exporter()
+        e.template_every = 0
+        self.assertEqual("no-templates", self.only(self.capture(e))["id"])
+        e = Exporter(minutes=130)
+        e.template_every = 6 * 100
+        found = self.only(self.capture(e))
+        self.assertEqual(("template-refresh-slow", "warning"), (found["id"], found["severity"]))
+        e = Exporter(minutes=70)
+        e.template_every = 10_000
+        self.assertEqual("template-never-repeated", self.only(self.capture(e))["id"])
+
+    def test_conflict(self):
+        """Two processes, one address and domain, one template id, two definitions."""
+        class Other(Exporter):
+            def payload(self, i, at):
+                up = (at - START_S) * 1000 + 5_000_000
+                body = packets.template_set(0, fields=((packets.SRC, 4), (packets.OCTETS, 4)))
+                body += struct.pack("!HHII", packets.TEMPLATE, 12, 1, 2)
+                return struct.pack("!HHIIII", 9, 2, up, at, self.sequence, 7) + body
+
+        one, other = Exporter(), Other(port=50001)
+        one.template_every = 1
+        path = self.capture(one, other)
+        found = self.only(path)
+        self.assertEqual(("template-conflict", "error"), (found["id"], found["severity"]))
+        self.assertIn("--exporter-scope 192.0.2.1=port", found["remedy"])
+        self.assertEqual((0, {}), findings("--scope", "port", "-r", path))
+
+    def test_clock(self):
+        for skew, finding, words in ((120, "clock-off", "2 min ahead"), (-3 * 3600, "clock-time-zone", "3 h behind"),
+                                     (-START_S + 600, "clock-1970", "1970-01-01")):
+            with self.subTest(finding):
+                e = Exporter()
+                e.skew = skew
+                found = self.only(self.capture(e))
+                self.assertEqual(finding, found["id"])
+                self.assertIn(words, found["sentence"])
+        exporters = [Exporter(addr=f"192.0.2.{n}") for n in (1, 2, 3)]
+        for e in exporters:
+            e.skew = 60
+        found = self.only(self.capture(*exporters))
+        self.assertEqual(("collector-clock", "collector", None), (found["id"], found["about"], found["exporter"]))
+        self.assertIn("behind theirs", found["sentence"])
+
+    def test_loss(self):
+        """Every twentieth packet is missing; one gap; and neither."""
+        for version in (5, 9, 10):
+            with self.subTest(version):
+                e = Exporter(version, minutes=30)
+                e.lost = lambda i: i % 20 == 7 and i > 10
+                found = self.only(self.capture(e))
+                gone = sum(e.lost(i) for i in range(len(e.times)))
+                unit = 1 if version == 9 else 5
+                self.assertEqual(gone * unit, found["numbers"]["lost"])
+                self.assertEqual(180 * unit, found["numbers"]["due"])
+                self.assertEqual("error", found["severity"])
+                e = Exporter(version, minutes=30)
+                e.lost = lambda i: i == 33
+                found = self.only(self.capture(e))
+                self.assertEqual("loss-bursts", found["id"])
+                self.assertIn("2026-11-22 21:05 UTC", found["sentence"])
+
+    def test_duplicates(self):
+        """A mirror port: every packet twice."""
+        e = Exporter()
+        frames = list(e.frames())
+        path = self.dir / "twice.pcap"
+        path.write_bytes(packets.pcap([f for f in frames for _ in (1, 2)]))
+        found = self.only(path)
+        self.assertEqual(("duplicates", "error"), (found["id"], found["severity"]))
+        self.assertEqual(60, found["numbers"]["duplicates"])
+
+    def test_sequence_unit(self):
+        for version, unit, words in ((9, lambda n: n, "count records instead of packets"),
+                                     (10, lambda n: 1, "count packets instead of the records"),
+                                     (5, lambda n: 1, "count packets instead of flows")):
+            with self.subTest(version):
+                e = Exporter(version)
+                e.unit = unit
+                found = self.only(self.capture(e))
+                self.assertEqual("sequence-unit", found["id"])
+                self.assertIn(words, found["sentence"])
+
+    def test_after_itself(self):
+        """IPFIX messages of different size whose number counts their own records."""
+        class After(Exporter):
+            def payload(self, i, at):
+                self.flows = (7, 23, 11, 16, 3)[i % 5]
+                self.sequence += self.flows
+                self.unit = lambda n: 0
+                return super().payload(i, at)
+
+        found = self.only(self.capture(After(10)))
+        self.assertEqual("sequence-unit", found["id"])
+
+    def test_reordering(self):
+        e = Exporter()
+        frames = list(e.frames())
+        for i in range(2, len(frames) - 1, 6):
+            (t, a), (u, b) = frames[i], frames[i + 1]
+            frames[i], frames[i + 1] = (t, b), (u, a)
+        path = self.dir / "order.pcap"
+        path.write_bytes(packets.pcap(frames))
+        found = self.only(path)
+        self.assertEqual(("reordering", "warning"), (found["id"], found["severity"]))
+
+    def test_restarts(self):
+        class Restarting(Exporter):
+            def payload(self, i, at):
+                whole = bytearray(super().payload(i, at))
+                whole[4:8] = struct.pack("!I", (at - START_S) % 150 * 1000 + 1000)
+                whole[12:16] = struct.pack("!I", i % 15)
+                return bytes(whole)
+
+        e = Restarting()
+        e.template_every = 1
+        self.assertEqual("restarts", self.only(self.capture(e))["id"])
+
+    def test_strangers(self):
+        """sFlow on the same port, one stray packet and many."""
+        for n, severity in ((3, "info"), (30, "warning")):
+            stray = [((START_S + 30 + i) * 1_000_000,
+                      packets.ethernet_udp("198.51.100.7", 6343, "192.0.2.99", 2055, struct.pack("!IIII", 5, 1, 2, 3)))
+                     for i in range(n)]
+            status, found = findings("-p", 2055, "-r", self.capture(Exporter(), extra=stray))
+            self.assertEqual(["not-an-export"], list(found))
+            self.assertEqual((int(n == 30), severity), (status, found["not-an-export"]["severity"]))
+            self.assertEqual("198.51.100.7", found["not-an-export"]["exporter"])
+
+    def test_silent(self):
+        one, other = Exporter(minutes=30), Exporter(addr="192.0.2.2", minutes=45)
+        found = self.only(self.capture(one, other))
+        self.assertEqual(("silent", "192.0.2.1"), (found["id"], found["exporter"]))
+        self.assertIn("15 min, since 2026-11-22 21:30 UTC", found["sentence"])
+
+    def test_quirks(self):
+        """Each row's capture shows what the row says; a decoder quirk is the remedy."""
+        with open(ROOT / "registry/quirks.tsv", encoding="utf-8", newline="") as f:
+            rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+        self.assertGreater(len(rows), 4)
+        for row in rows:
+            with self.subTest(row["name"]):
+                self.assertTrue(row["capture"] and row["finding"])
+                own = row["capture"].startswith("tests/")
+                if not own and not (CORPUS / "cases.jsonl").is_file():
+                    print(f"{row['name']}: skipped, there is no corpus at {CORPUS}", file=sys.stderr)
+                    continue
+                path = (ROOT if own else CORPUS) / row["capture"]
+                _, found = findings("-r", path)
+                self.assertIn(row["finding"], found)
+                if not row["bit"]:
+                    continue
+                about = found[row["finding"]]
+                self.assertIn(f"--quirk {about['exporter']}={row['name']}", about["remedy"])
+                _, found = findings("-r", path, "--quirk", f"{about['exporter']}={row['name']}")
+                self.assertNotIn(row["finding"], found)
+
+    def test_quirk_captures(self):
+        """They are what their generator writes."""
+        for name, how in quirks.CAPTURES.items():
+            self.assertEqual(quirks.capture(**how), (ROOT / f"tests/golden/quirks/{name}.pcap").read_bytes(), name)
+        self.assertEqual((0, {}), findings("-r", ROOT / "tests/golden/quirks/sound.pcap"))
+
+    def test_corpus(self):
+        """Captures of others: what must be found in some, and all of them end with a verdict."""
+        if not (CORPUS / "cases.jsonl").is_file():
+            self.skipTest(f"there is no corpus at {CORPUS}")
+        expected = {
+            "ipfixcol/only-data-no-templates": {"no-templates"},
+            "ipfixcol/missing-template-258": {"template-missing"},
+            "akvorado/nfv5": {"clock-time-zone"},
+            "graylog/netflow9": {"sequence-unit"},
+            "python-netflow/invalid": {"not-an-export"},
+            "dpkt/buf-nf5-header": {"malformed-count"},
+            "vermont/incorrect-message-length": {"malformed-length"},
+            "graylog/netflow5": set(),
+            "graylog/pmacctd-netflow5": set(),
+            "graylog/cisco-asa-netflowv9": set(),
+            "ipfixcol/01-odid0": set(),
+            "generated/softflowd-v9-full6": set(),
+            "generated/pmacctd-ipfix": set(),
+            "generated/fprobe-v7": set(),
+        }
+        with open(CORPUS / "cases.jsonl", encoding="utf-8") as f:
+            cases = [json.loads(line) for line in f]
+        self.assertLessEqual(set(expected), {c["case"] for c in cases})
+        for case in cases:
+            if not case.get("pcap") or case["case"].split("/")[0] not in {c.split("/")[0] for c in expected}:
+                continue
+            if any(v.startswith("sflow") for v in case["versions"]):
+                continue
+            with self.subTest(case["case"]):
+                status, found = findings("-r", CORPUS / case["pcap"])
+                self.assertEqual(int(any(f["severity"] != "info" for f in found.values())), status)
+                if case["case"] in expected:
+                    self.assertEqual(expected[case["case"]], set(found))
+
+    def test_archive(self):
+        """By the ledger of an archive as by the capture that was read into it."""
+        bad, good = Exporter(9, minutes=20), Exporter(10, "192.0.2.7", minutes=20)
+        bad.skew = 3600
+        bad.lost = lambda i: i in (50, 51)
+        path, archive = self.capture(bad, good), self.dir / "archive"
+        status, _, err = run("collect", "-r", path, "-a", archive, "--stats-interval", "0")
+        self.assertEqual(0, status, err)
+        _, by_capture = findings("-r", path)
+        status, by_ledger = findings("-R", archive)
+        self.assertEqual(1, status)
+        self.assertEqual({"clock-time-zone", "loss-bursts"}, set(by_ledger))
+        self.assertEqual(by_capture, by_ledger)
+        # one exporter, a window
+        self.assertEqual((0, {}), findings("-R", archive, "192.0.2.7"))
+        status, found = findings("-R", archive, "-t", "2026-11-22T21:00Z-2026-11-22T21:05Z", "192.0.2.1")
+        self.assertEqual({"clock-time-zone"}, set(found))
+        status, out, err = run("doctor", "-R", archive, "192.0.2.8")
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("no ledger of these exporters", err)
+        # ./archive is the default
+        status, out, _ = run("doctor", cwd=self.dir)
+        self.assertEqual(1, status)
+        self.assertIn("exporter 192.0.2.1\n  error    ", out)
+        self.assertIn("\n           remedy: ", out)
+        self.assertIn("(clock-time-zone, NetFlow v9, domain 7, 2026-11-22 21:00 to 21:20 UTC)", out)
+        self.assertTrue(all(len(line) <= 100 for line in out.splitlines()[:-1]), out)
+        self.assertNotIn("\033", out)
+
+    def test_refused(self):
+        """Senders that --allow does not name are in the ledger."""
+        path, archive = self.capture(Exporter(minutes=2)), self.dir / "archive"
+        status, _, err = run("collect", "-r", path, "-a", archive, "--allow", "198.51.100.0/24", "--stats-interval", "0")
+        self.assertEqual(0, status, err)
+        status, found = findings("-R", archive)
+        self.assertEqual((0, ["refused"]), (status, list(found)))
+        self.assertIn("--allow 192.0.2.1", found["refused"]["remedy"])
+
+    def test_options_are_real(self):
+        """Every option that a remedy names is one of the command it names."""
+        known = {c: set(re.findall(r"--[a-z][a-z-]+", run(c, "--help")[1])) for c in ("collect", "decode")}
+        with open(ROOT / "registry/findings.tsv", encoding="utf-8", newline="") as f:
+            rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+        for row in rows:
+            for option in re.findall(r"--[a-z][a-z-]+", row["remedy"] + " " + row["meaning"]):
+                self.assertIn(option, known["decode"] if "weir decode" in row["remedy"] else known["collect"], row["id"])
+
+    def test_usage(self):
+        for args, words in ((("router.pcap",), "an exporter's address is needed (-r names a capture)"),
+                            (("-r", "a", "-R", "b"), "either captures or archives"),
+                            (("-o", "xml"), "xml"), (("-t", "yesterday"), "yesterday"),
+                            (("-r", "a", "--quirk", "192.0.2.1=nonsense"), "uptime-seconds")):
+            with self.subTest(args):
+                status, out, err = run("doctor", *args)
+                self.assertEqual((2, ""), (status, out))
+                self.assertIn(words, err)
+        status, out, err = run("doctor", "-R", self.dir / "none")
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("No such file", err)
+        (self.dir / "empty").mkdir()
+        status, out, err = run("doctor", "-R", self.dir / "empty")
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("no ledger in", err)
+        status, out, err = run("doctor", "-r", self.dir / "none.pcap")
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("none.pcap", err)
+
+    def test_several_captures(self):
+        """UDP captures share templates, in the order given; operands behind -r are captures too."""
+        e = Exporter(minutes=6)
+        frames = list(e.frames())
+        for name, part in (("1.pcap", frames[:18]), ("2.pcap", frames[18:])):
+            (self.dir / name).write_bytes(packets.pcap(part))
+        self.assertEqual((0, {}), findings("-r", self.dir / "1.pcap", self.dir / "2.pcap"))
+        self.assertEqual((0, {}), findings("-r", self.dir / "1.pcap", "-r", self.dir / "2.pcap", "192.0.2.1"))
+
+
+if __name__ == "__main__":
+    unittest.main()
