@@ -190,7 +190,8 @@ static double run(const uint8_t *data, size_t len, const weir_handlers *on, stru
         double start = now();
         for (size_t k = 0; k < end - at; k += octets_of(packets + k))
             decode(d, packets + k, on, s);
-        if (end + 8 > len && on->record != no_record) /* a batch that is emptied twice gives its memory back */
+        if (end + 8 > len &&
+            on->record != no_record) /* a batch that is emptied twice gives its memory back */
             hand_on(s, 0);
         took += now() - start;
         at = end;

@@ -121,12 +121,12 @@ typedef enum weir_fault {
     X(padding_ambiguous)   /* sets of records so short that padding looks like a record */          \
     X(values_bad)          /* values that did not fit their type, among those weir looked at */     \
     X(elements_unknown)    /* fields in learnt templates that no registry knows */                  \
-    X(sequence_lost)       /* units of the protocol: see weir_sequence_unit */                      \
+    X(sequence_lost)       /* in weir_stream_info.sequence_unit */                                  \
     X(sequence_recovered)  /* of those counted as lost before a restart: came after it */           \
     X(sequence_duplicated)                                                                          \
     X(sequence_out_of_order)                                                                        \
     X(sequence_resets) /* restarts of the exporter and jumps too large to be loss */                \
-    X(sequence_unsure) /* gaps after data that could not be counted */                              \
+    X(sequence_unsure) /* gaps after data that could not be counted, numbers that mean nothing */   \
     X(restarts)        /* exporter's uptime went back: v9 templates are dropped */                  \
     X(quirky)          /* packets read with a quirk */
 
@@ -242,7 +242,13 @@ typedef struct weir_stream_info {
     int64_t first_ns, last_ns;
     int64_t clock_skew_ns;  /* export time minus arrival of the last packet */
     uint32_t uptime_ms;     /* sysUptime of the last packet; IPFIX has none: 0 */
-    weir_sampling sampling; /* of the domain, origin UNKNOWN: none learnt */
+    /* Of all its records, as far as it is known: configured, options of the domain or of selectors that agree, the last v5
+     * header. Origin RECORD with rate 0: each record has its own. UNKNOWN: nothing learnt. */
+    weir_sampling sampling;
+    /* What the sequence numbers of the port of the last packet count, found from the numbers themselves: "flows", "packets",
+     * "records", "none" where no use can be made of them, "" (v1). Then how: "standard", as the protocol says; "packets",
+     * "flows", "records" instead of that; "flows-after", "records-after": up to the end of the packet; "none". */
+    const char *sequence_unit, *sequence_numbering;
     const weir_counters *counters;
     /* What the exporter says of itself (RFC 7011 sections 4.1 to 4.3), -1: has not said. IE 41, 42, 40, 164,
      * 165, 166, 167, 168. */
@@ -260,7 +266,8 @@ WEIR_API weir_status weir_stream_next(const weir_decoder *d, const void *exporte
                                       weir_stream_info *out);
 WEIR_API const weir_template *weir_template_next(const void *stream, size_t *cursor);
 
-/* "flows" (v5, v7), "packets" (v9), "records" (IPFIX), "" (v1 has no sequence number). */
+/* What sequence numbers should count: "flows" (v5, v7), "packets" (v9), "records" (IPFIX), "" (v1 has none). What they do
+ * count is weir_stream_info.sequence_unit. */
 WEIR_API const char *weir_sequence_unit(uint16_t version);
 
 WEIR_API const char *weir_reject_text(weir_reject r);

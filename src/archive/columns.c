@@ -1,6 +1,7 @@
 #include "archive/columns.h"
 
 #include "archive/layout.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <strings.h>
@@ -266,6 +267,28 @@ static bool odd_address(const uint8_t *key, uint32_t len)
     return len == 16 ? memcmp(key, mapped, sizeof mapped) == 0 : len != 4;
 }
 
+/* Octets that the text of a key takes at most. */
+static size_t most_text(enum flow_type type, uint32_t len)
+{
+    if (type == FLOW_TYPE_MAC)
+        return len == 6 ? BASE_MAC_TEXT : len;
+    return len == 4 ? BASE_IPV4_TEXT : len == 16 ? BASE_IPV6_TEXT : len;
+}
+
+/* What flow_key_text gives for an address or MAC, to memory that has room. Returns its length. */
+static uint32_t put_text(enum flow_type type, const uint8_t *key, uint32_t len, char *to)
+{
+    if (type == FLOW_TYPE_MAC && len == 6)
+        return (uint32_t)base_mac_text(to, key);
+    if (type == FLOW_TYPE_ADDR && len == 4)
+        return (uint32_t)base_ipv4_text(to, key);
+    if (type == FLOW_TYPE_ADDR && len == 16)
+        return (uint32_t)base_ipv6_text(to, key);
+    if (len)
+        memcpy(to, key, len);
+    return len;
+}
+
 /* The dictionary of v as files have it. */
 static bool make_dict(struct archive_rows *r, const struct flow_vec *v, size_t n_codes,
                       struct parquet_data *d)
@@ -273,36 +296,25 @@ static bool make_dict(struct archive_rows *r, const struct flow_vec *v, size_t n
     enum flow_type type = (enum flow_type)v->column->type;
     bool as_text = type == FLOW_TYPE_ADDR || type == FLOW_TYPE_MAC, odd = false;
     uint32_t n = v->dict.n;
+    const uint32_t *starts = v->dict.starts;
     struct parquet_bytes *dict = make(r, n, sizeof *dict);
-    if (!dict)
+    size_t room = 0;
+    for (uint32_t i = 0; as_text && i < n; i++)
+        room += most_text(type, starts[i + 1] - starts[i]);
+    char *text = as_text ? make(r, room, 1) : NULL;
+    if (!dict || (as_text && !text))
         return false;
-    base_buf text = {0};
     for (uint32_t i = 0; i < n; i++) {
-        const uint8_t *key = v->dict.keys + v->dict.starts[i];
-        uint32_t len = v->dict.starts[i + 1] - v->dict.starts[i];
-        dict[i] = (struct parquet_bytes){key, len};
-        if (as_text) {
-            size_t before = text.len;
-            flow_key_text(type, key, len, &text);
-            dict[i] = (struct parquet_bytes){NULL, (uint32_t)(text.len - before)};
-            odd |= type == FLOW_TYPE_ADDR ? odd_address(key, len) : len != 6;
+        const uint8_t *key = v->dict.keys + starts[i];
+        uint32_t len = starts[i + 1] - starts[i];
+        if (!as_text) {
+            dict[i] = (struct parquet_bytes){key, len};
+            continue;
         }
-    }
-    if (text.failed) {
-        base_buf_done(&text);
-        return false;
-    }
-    if (as_text) { /* the text stands still from here on */
-        uint8_t *p = make(r, text.len, 1);
-        if (p && text.len)
-            memcpy(p, text.data, text.len);
-        base_buf_done(&text);
-        if (!p)
-            return false;
-        for (uint32_t i = 0; i < n; i++) {
-            dict[i].data = p;
-            p += dict[i].len;
-        }
+        uint32_t text_len = put_text(type, key, len, text);
+        dict[i] = (struct parquet_bytes){(const uint8_t *)text, text_len};
+        text += text_len;
+        odd |= type == FLOW_TYPE_ADDR ? odd_address(key, len) : len != 6;
     }
     d->dict = dict;
     d->n_dict = n;

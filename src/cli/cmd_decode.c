@@ -401,6 +401,9 @@ static void print_exporters(const weir_decoder *d)
             if (s.sampling.origin != WEIR_ORIGIN_UNKNOWN)
                 (void)fprintf(stderr, "  sampling 1 in %g (%s)\n", s.sampling.rate,
                               weir_origin_text((weir_origin)s.sampling.origin));
+            if (strcmp(s.sequence_numbering, "standard") != 0)
+                (void)fprintf(stderr, "  sequence numbers count %s (%s)\n", s.sequence_unit,
+                              s.sequence_numbering);
             print_counters(stderr, "  ", s.counters);
         }
     }

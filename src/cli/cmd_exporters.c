@@ -69,7 +69,7 @@ static void put_scaled(base_buf *b, uint64_t v, bool plain)
 
 static void put_rate(base_buf *b, double v)
 {
-    base_buf_printf(b, v > 0 && v < 9.95 ? "%.1f" : "%.0f", v);
+    base_buf_printf(b, !(v > 0) || v >= 9.95 ? "%.0f" : v < 0.95 ? "%.2f" : "%.1f", v);
 }
 
 static void put_time(base_buf *b, int64_t us, bool utc)
@@ -106,10 +106,15 @@ static uint64_t not_below_0(const struct ledger_exporter *e, enum flow_ledger_id
     return v > 0 ? (uint64_t)v : 0;
 }
 
+/* Where the sampling rate came from; NULL: nobody knows it. */
 static const char *source_of(const struct ledger_exporter *e)
 {
-    return ledger_has(&e->sum, FLOW_LEDGER_sampling_source)
-               ? e->sum.values[FLOW_LEDGER_sampling_source].text
+    const char *source = ledger_has(&e->sum, FLOW_LEDGER_sampling_source)
+                             ? e->sum.values[FLOW_LEDGER_sampling_source].text
+                             : NULL;
+    return source && strcmp(source, "unknown") != 0 &&
+                   ledger_has(&e->sum, FLOW_LEDGER_sampling_rate)
+               ? source
                : NULL;
 }
 
@@ -119,13 +124,11 @@ static void put_sampling(base_buf *b, const struct ledger_exporter *e)
         base_buf_str(b, "varies");
         return;
     }
-    if (!ledger_has(&e->sum, FLOW_LEDGER_sampling_rate))
-        return;
     const char *source = source_of(e);
+    if (!source)
+        return;
     double rate = e->sum.values[FLOW_LEDGER_sampling_rate].f64;
-    base_buf_printf(b, rate > 0 ? "1:%.10g" : "%.10g", rate);
-    if (source)
-        base_buf_printf(b, " %s", source);
+    base_buf_printf(b, rate > 0 ? "1:%.10g %s" : "%.10g %s", rate, source);
 }
 
 /* Never 0 % where something is missing. */
@@ -509,13 +512,9 @@ static void emit_exporter(struct emit *e, const struct show *s, const struct led
     emit_f64(e, "flows_per_second", x->flows_a_second, true);
     emit_f64(e, "packets_per_second", x->packets_a_second, true);
     emit_u64(e, "templates", x->templates);
-    emit_f64(e, "sampling_rate",
-             ledger_has(&x->sum, FLOW_LEDGER_sampling_rate)
-                 ? x->sum.values[FLOW_LEDGER_sampling_rate].f64
-                 : 0,
-             ledger_has(&x->sum, FLOW_LEDGER_sampling_rate) && !x->rate_varies);
-    source = source_of(x);
-    emit_text(e, "sampling_source", x->rate_varies ? NULL : source, source ? strlen(source) : 0);
+    source = x->rate_varies ? NULL : source_of(x);
+    emit_f64(e, "sampling_rate", source ? x->sum.values[FLOW_LEDGER_sampling_rate].f64 : 0, source);
+    emit_text(e, "sampling_source", source, source ? strlen(source) : 0);
     emit_f64(e, "lost_flows", x->lost, x->lost > 0 || x->numbered);
     emit_f64(e, "share", x->share, x->share <= 1 && (x->lost > 0 || x->numbered));
     base_buf estimated = {0};
@@ -527,7 +526,13 @@ static void emit_exporter(struct emit *e, const struct show *s, const struct led
     emit_u64(e, "out_of_order", count(x, FLOW_LEDGER_sequence_out_of_order));
     emit_u64(e, "restarts", count(x, FLOW_LEDGER_restarts));
     emit_u64(e, "waiting", not_below_0(x, FLOW_LEDGER_waiting));
+    emit_u64(e, "decoded", count(x, FLOW_LEDGER_decoded));
     emit_u64(e, "expired", count(x, FLOW_LEDGER_expired));
+    uint64_t rejected = 0;
+    for (enum flow_ledger_id c = FLOW_LEDGER_rejected_unknown_version;
+         c <= FLOW_LEDGER_rejected_out_of_memory; c++)
+        rejected += count(x, c);
+    emit_u64(e, "packets_rejected", rejected);
     emit_u64(e, "packets_dropped", count(x, FLOW_LEDGER_packets_dropped));
     emit_u64(e, "packets_refused", count(x, FLOW_LEDGER_packets_refused));
     emit_u64(e, "flows_lost", count(x, FLOW_LEDGER_flows_lost));

@@ -291,6 +291,7 @@ static bool read_capture(struct collector *c, const char *path, bool *stop)
             break;
         feed_packet(c->feeds[0], &p.from, p.received_ns, p.data, p.len);
         feed_commit(c->feeds[0]);
+        feed_ring(c->feeds[0]); /* at once: the next one may be long in coming */
         if (n % ROUND == 0)
             *stop = look_around(c, 0);
     }
@@ -389,6 +390,9 @@ static bool share(struct collector *c, struct sockets *s, weir_err *err)
             return false;
         }
     }
+    for (unsigned w = 0; w < c->n_workers; w++)
+        for (size_t i = 0; i < s->n; i++)
+            sock_begin(&s->socks[w * s->most + i]);
     return true;
 }
 
@@ -486,6 +490,11 @@ static bool setup(struct collector *c, weir_err *err)
     if (!setup_workers(c, err) ||
         (cfg->state_path && state_lock(cfg->state_path, &c->state_lock, err) == WEIR_ELIMIT))
         return false;
+    bool settled = c->live;
+    for (unsigned i = c->n_workers; settled && i-- > 0;)
+        settled = worker_settle(c->workers[i]);
+    if (settled)
+        worker_forget_others(cfg, c->n_workers);
     if (c->live)
         return open_sockets(c, err);
     c->feeds[0] = feed_new(&cfg->allow, c->queues, c->n_workers);

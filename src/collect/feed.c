@@ -14,7 +14,11 @@ struct feed {
     struct feed_queue *queues;
     unsigned n_queues;
     struct feed_counters now; /* the feeding thread's own */
-    bool *put;                /* by queue: something since the last commit; its own too */
+    /* By queue: something since the last commit, since the last ring; its own too. */
+    struct {
+        bool put, silent;
+    } * at;
+    size_t waiting;
     /* What it has committed. Odd while it writes: a reader tries again. */
     _Atomic uint32_t version;
     _Atomic uint64_t datagrams, octets, refused, dropped, pushed;
@@ -33,8 +37,8 @@ feed *feed_new(const struct allow *allow, struct feed_queue *queues, unsigned n)
     f->allow = allow;
     f->queues = queues;
     f->n_queues = n;
-    f->put = calloc(n, sizeof *f->put);
-    if (!f->put) {
+    f->at = calloc(n, sizeof *f->at);
+    if (!f->at) {
         free(f);
         return NULL;
     }
@@ -47,7 +51,7 @@ void feed_free(feed *f)
     if (!f)
         return;
     (void)pthread_mutex_destroy(&f->lock);
-    free(f->put);
+    free(f->at);
     free(f);
 }
 
@@ -94,7 +98,8 @@ void feed_packet(feed *f, const weir_endpoint *from, int64_t received_ns, const 
         miss(f, from, received_ns, false);
     } else {
         f->now.pushed++;
-        f->put[k] = true;
+        f->at[k].put = true;
+        f->waiting += len ? len : 1;
     }
 }
 
@@ -118,12 +123,27 @@ void feed_commit(feed *f)
     atomic_store_explicit(&f->version, version + 2, memory_order_release);
     /* Counted before it can be decoded. */
     for (unsigned k = 0; k < f->n_queues; k++) {
-        if (!f->put[k])
+        if (!f->at[k].put)
             continue;
         pktq_commit(f->queues[k].packets);
-        bell_ring(f->queues[k].work);
-        f->put[k] = false;
+        f->at[k].put = false;
+        f->at[k].silent = true;
     }
+}
+
+void feed_ring(feed *f)
+{
+    for (unsigned k = 0; k < f->n_queues; k++) {
+        if (f->at[k].silent)
+            bell_ring(f->queues[k].work);
+        f->at[k].silent = false;
+    }
+    f->waiting = 0;
+}
+
+size_t feed_waiting(const feed *f)
+{
+    return f->waiting;
 }
 
 #define LOAD(member) out->member = atomic_load_explicit(&f->member, memory_order_acquire)

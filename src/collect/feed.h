@@ -33,11 +33,14 @@ feed *feed_new(const struct allow *allow, struct feed_queue *queues, unsigned n)
 void feed_free(feed *f); /* takes NULL */
 
 /* Put a datagram into its worker's queue, or refuse or drop it; feed_commit lets the workers see those that were put, and
- * everybody the counters. fits: there is room for it now, for those who can wait. */
+ * everybody the counters; feed_ring wakes the workers for whom there is something. fits: there is room for it now, for those
+ * who can wait. */
 void feed_packet(feed *f, const weir_endpoint *from, int64_t received_ns, const uint8_t *data,
                  size_t len);
 bool feed_fits(feed *f, const weir_endpoint *from, size_t len);
 void feed_commit(feed *f);
+void feed_ring(feed *f);
+size_t feed_waiting(const feed *f); /* octets committed since the last feed_ring */
 
 /* Any thread: what was committed, all of one moment. */
 void feed_read(feed *f, struct feed_counters *out);

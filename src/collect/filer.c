@@ -13,6 +13,15 @@ struct filer {
     unsigned long records, lost; /* of the packet being decoded */
 };
 
+/* There was no memory for rows of a packet that has been counted. */
+static void lost_later(void *user, const weir_packet *p, uint32_t n)
+{
+    filer *f = user;
+    struct ledger_stream s = {.exporter = p->from, .domain = p->domain, .version = p->version};
+    writer_unmake(f->out, n);
+    ledger_account_lost(f->account, &s, p->received_ns, n, 0);
+}
+
 filer *filer_new(writer *w, ledger_account *a, bool (*submit)(void *user), void *user)
 {
     filer *f = calloc(1, sizeof *f);
@@ -24,8 +33,10 @@ filer *filer_new(writer *w, ledger_account *a, bool (*submit)(void *user), void 
     f->user = user;
     f->slot = INT64_MIN;
     f->normaliser = flow_normaliser_new();
-    if (f->normaliser)
+    if (f->normaliser) {
+        flow_normaliser_on_lost(f->normaliser, lost_later, f);
         return f;
+    }
     free(f);
     return NULL;
 }
@@ -40,6 +51,18 @@ void filer_free(filer *f)
 const struct flow_counters *filer_counters(const filer *f)
 {
     return flow_normaliser_counters(f->normaliser);
+}
+
+uint64_t filer_noted(const filer *f)
+{
+    return flow_noted(f->normaliser);
+}
+
+void filer_flush(filer *f)
+{
+    flow_batch *b = filer_noted(f) ? writer_batch(f->out, FLOW_TABLE_FLOWS) : NULL;
+    if (b)
+        (void)flow_flush(f->normaliser, b); /* lost_later hears of what is lost */
 }
 
 static void begin(void *user, const weir_packet *p)
@@ -76,14 +99,14 @@ static void record(void *user, const weir_record *r)
 {
     filer *f = user;
     flow_batch *b = writer_batch(f->out, FLOW_TABLE_FLOWS);
-    add(f, b ? flow_add_record(f->normaliser, b, r) : WEIR_ENOMEM, 1);
+    add(f, b ? flow_note_record(f->normaliser, b, r) : WEIR_ENOMEM, 1);
 }
 
 static void records(void *user, const weir_record *first, size_t n)
 {
     filer *f = user;
     flow_batch *b = writer_batch(f->out, FLOW_TABLE_FLOWS);
-    add(f, b ? flow_add_records(f->normaliser, b, first, n) : WEIR_ENOMEM, n);
+    add(f, b ? flow_note_records(f->normaliser, b, first, n) : WEIR_ENOMEM, n);
 }
 
 static void options(void *user, const weir_record *r)

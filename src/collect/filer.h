@@ -1,5 +1,5 @@
-/* filer -- decoded records into the batches that the writer stores in an archive: a set at a time where the template
- * allows it. Serves one decoder and one writer, on the thread that decodes. */
+/* filer -- decoded records into the batches that the writer stores in an archive: of many packets at a time where the
+ * template allows it. Serves one decoder and one writer, on the thread that decodes. */
 #ifndef COLLECT_FILER_H
 #define COLLECT_FILER_H
 
@@ -16,6 +16,11 @@ void filer_free(filer *f); /* takes NULL */
 
 /* A packet that arrived then is going to be decoded: the chunk is handed over when it belongs into another file. */
 void filer_time(filer *f, int64_t received_ns);
+
+/* Records of several packets are gathered (flow_note_records) before they become rows of the open chunk, which happens at
+ * filer_flush at the latest: to be called before the chunk is handed over or dropped. filer_noted: so many records wait. */
+void filer_flush(filer *f);
+uint64_t filer_noted(const filer *f);
 
 /* For weir_decode, with the filer as user. */
 extern const weir_handlers filer_handlers;

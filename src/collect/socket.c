@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -176,6 +177,14 @@ static uint64_t set_receive_buffer(int fd, uint64_t asked)
     return (uint64_t)(got > 0 ? got / 2 : 0);
 }
 
+/* Datagrams that arrive between two of several sockets being bound would go to the wrong one. */
+static bool take_nothing(int fd)
+{
+    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog program = {.len = 1, .filter = &nothing};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
+}
+
 weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, bool shared,
                       weir_err *err)
 {
@@ -187,7 +196,8 @@ weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, b
     int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 ||
         (at->family == 6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) != 0) ||
-        (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0) ||
+        (shared &&
+         (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 || !take_nothing(fd))) ||
         bind(fd, (struct sockaddr *)&sa, len) != 0) {
         int why = errno;
         if (fd >= 0)
@@ -197,7 +207,11 @@ weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, b
         errno = why;
         return WEIR_EIO;
     }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof one);
+    /* Drops are asked for with SO_MEMINFO; where that is not known each datagram brings their number, which costs. */
+    uint32_t vars[MEMINFO_VARS];
+    len = sizeof vars;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, vars, &len) != 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof one);
     (void)setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
     (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &one, sizeof one);
     s->receive_buffer = set_receive_buffer(fd, asked);
@@ -214,6 +228,15 @@ void sock_close(struct sock *s)
     if (s->fd >= 0)
         (void)close(s->fd);
     s->fd = -1;
+}
+
+void sock_begin(struct sock *s)
+{
+    int none = 0;
+    (void)setsockopt(s->fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof none);
+    /* What it did not take until now counts as dropped there; nobody was listening yet. */
+    sock_count_drops(s);
+    s->kernel_drops = 0;
 }
 
 /* ---- receiving ---- */

@@ -36,12 +36,16 @@ weir_status sock_parse(const char *text, weir_endpoint *e, weir_err *err);
 weir_status sock_resolve(const char *host, uint16_t port, weir_endpoint *e, weir_err *err);
 
 /* Bind *s to `at` (port 0: any free one). shared: others may be bound to the same address (steer.h); nobody else must be
- * bound to it yet when the first of them is opened, which a socket that is not shared finds out. An IPv6 socket takes IPv6 alone, so that 0.0.0.0 and :: can both be had
+ * bound to it yet when the first of them is opened, which a socket that is not shared finds out; such a socket takes
+ * nothing until sock_begin. An IPv6 socket takes IPv6 alone, so that 0.0.0.0 and :: can both be had
  * at one port. asked: octets of receive buffer; what is granted goes to s->receive_buffer.
  * WEIR_EIO: err names the address, the reason and a remedy; errno is kept. */
 weir_status sock_open(struct sock *s, const weir_endpoint *at, uint64_t asked, bool shared,
                       weir_err *err);
 void sock_close(struct sock *s);
+
+/* A shared socket takes datagrams from now on: all are bound and steered (steer.h). */
+void sock_begin(struct sock *s);
 
 /* What has arrived, up to SOCK_BATCH: messages borrow from b until the next call. 0: nothing (or a transient error,
  * *failed says which errno). Counts the kernel's drops into s. */

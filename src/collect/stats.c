@@ -62,8 +62,9 @@ static void json_said(base_buf *b, const char *name, int64_t v)
 static void json_stream(base_buf *b, const weir_stream_info *s)
 {
     base_buf_printf(b,
-                    "{\"version\":%u,\"port\":%u,\"domain\":%" PRIu32 ",\"sequence_unit\":\"%s\",",
-                    s->version, s->port, s->domain, weir_sequence_unit(s->version));
+                    "{\"version\":%u,\"port\":%u,\"domain\":%" PRIu32
+                    ",\"sequence_unit\":\"%s\",\"sequence_numbering\":\"%s\",",
+                    s->version, s->port, s->domain, s->sequence_unit, s->sequence_numbering);
     json_time(b, "first", s->first_ns);
     json_time(b, "last", s->last_ns);
     base_buf_printf(b,

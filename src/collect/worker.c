@@ -8,12 +8,12 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "base/rd.h"
 #include "collect/filer.h"
 #include "collect/state.h"
 #include "collect/steer.h"
 #include "collect/tally.h"
 #include "ledger/account.h"
+#include "ledger/checkpoint.h"
 #include "render/pyline.h"
 
 enum {
@@ -23,8 +23,9 @@ enum {
     HIGH_WATER = 750,   /* thousandths of the packet queue: chunks are given up from here on */
     ROUND = 256,        /* packets decoded between two looks at the clock */
     CAPTURE_FLUSHES = 10,
-    MAX_WORKERS = 256,
-    MISSES = 64
+    MAX_WORKERS = LEDGER_CHECKPOINTS,
+    MISSES = 64,
+    GROUP_ROWS = 1 << 20
 };
 
 /* A warning that may come again and again. */
@@ -211,7 +212,7 @@ static void hear(worker *w)
     writer_lost(w->out, take_lost, w);
 }
 
-/* "u64 octets of the account, the account, u64 octets of the positions, the positions". NULL: out of memory. */
+/* NULL: out of memory. */
 static uint8_t *make_checkpoint(worker *w, size_t *len)
 {
     base_buf b = {0}, account = {0};
@@ -221,10 +222,12 @@ static uint8_t *make_checkpoint(worker *w, size_t *len)
     if (good && w->state_path)
         good = weir_decoder_save_positions(w->decoder, &positions, &n, NULL) == WEIR_OK;
     if (good) {
-        base_buf_u64(&b, account.len);
-        base_buf_add(&b, account.data, account.len);
-        base_buf_u64(&b, n);
-        base_buf_add(&b, positions, n);
+        ledger_checkpoint_put(
+            &(struct ledger_checkpoint_data){.account = (const uint8_t *)account.data,
+                                             .account_len = account.len,
+                                             .positions = positions,
+                                             .positions_len = n},
+            &b);
         good = !b.failed;
     }
     base_buf_done(&account);
@@ -240,6 +243,7 @@ static uint8_t *make_checkpoint(worker *w, size_t *len)
 /* Before a chunk of an archive is handed over: what is ready of the ledger, and what should be found after a crash. */
 static void complete_chunk(worker *w)
 {
+    filer_flush(w->filer);
     flow_batch *flows = writer_open_batch(w->out, FLOW_TABLE_FLOWS);
     if (flows)
         tally_reversed(flows, w->account);
@@ -256,6 +260,12 @@ static void complete_chunk(worker *w)
             writer_checkpoint(w->out, data, len);
         w->checkpointed = w->fed;
     }
+}
+
+/* Something is to be handed over. */
+static bool is_open(const worker *w)
+{
+    return writer_open_octets(w->out) || (w->filer && filer_noted(w->filer));
 }
 
 /* Hand the open chunk over. False: the queue is full, it stays open. */
@@ -282,6 +292,8 @@ static bool submit(worker *w)
                            : w->opt.live && pktq_filled(w->packets) > HIGH_WATER;
     if (!give_up)
         return false;
+    if (w->filer)
+        filer_flush(w->filer);
     writer_drop(w->out);
     hear(w);
     unsigned long held;
@@ -387,6 +399,8 @@ static void chores(worker *w, int64_t now)
     if (atomic_exchange(&w->want_report, false))
         report(w);
     if (atomic_exchange(&w->want_reopen, false)) {
+        if (w->filer)
+            filer_flush(w->filer);
         (void)writer_submit(w->out, true);
         writer_reopen(w->out);
     }
@@ -405,7 +419,7 @@ static void chores(worker *w, int64_t now)
         (void)ledger_account_time(w->account, bell_clock());
     bool more =
         ledger_account_ready(w->account) || (w->checkpoint_path && w->fed != w->checkpointed);
-    if (more && !writer_open_octets(w->out))
+    if (more && !is_open(w))
         (void)hand_over(w);
 }
 
@@ -429,14 +443,17 @@ static void *decoding(void *arg)
 {
     worker *w = arg;
     bool gathers = writer_gathers(w->out);
+    if (w->account && w->opt.live) { /* so that also who hears of nobody knows which minute it is */
+        (void)ledger_account_time(w->account, bell_clock());
+        hear(w);
+    }
     /* Nobody waits for a capture's flows: row groups are filled, unless the capture itself trickles. */
     int64_t flush = (int64_t)w->cfg->flush_ns * (w->filer && !w->opt.live ? CAPTURE_FLUSHES : 1);
     for (;;) {
         int64_t now = bell_now();
         chores(w, now);
         bool blocked = false;
-        if (writer_full(w->out) ||
-            (writer_open_octets(w->out) && now >= writer_open_since(w->out) + flush))
+        if (writer_full(w->out) || (is_open(w) && now >= writer_open_since(w->out) + flush))
             blocked = !submit(w);
         /* A chunk that only is due may still grow; a full one may not. */
         blocked = blocked && writer_full(w->out);
@@ -449,7 +466,7 @@ static void *decoding(void *arg)
         int64_t until = w->next_tick;
         if (blocked && until > now + 50 * BELL_MS)
             until = now + 50 * BELL_MS;
-        else if (writer_open_octets(w->out) && until > writer_open_since(w->out) + flush)
+        else if (is_open(w) && until > writer_open_since(w->out) + flush)
             until = writer_open_since(w->out) + flush;
         if (w->state_path &&
             template_changes(weir_decoder_counters(w->decoder)) != w->state_templates &&
@@ -517,12 +534,6 @@ static void load_states(worker *w)
         log_info("took up %" PRIu64 " templates from %s", n, w->cfg->state_path);
 }
 
-static char *checkpoint_of(const char *dir, unsigned index)
-{
-    char *name;
-    return asprintf(&name, "%s/weir.checkpoint-w%u", dir, index) < 0 ? NULL : name;
-}
-
 /* One checkpoint: positions of whoever's exporters are ours, the account of its own worker (of one that is no more: the
  * first takes it). */
 static void load_checkpoint(worker *w, const char *path, bool account)
@@ -530,19 +541,14 @@ static void load_checkpoint(worker *w, const char *path, bool account)
     uint8_t *data;
     size_t len;
     weir_err err = {0};
-    weir_status s = checkpoint_read(path, &data, &len, &err);
+    weir_status s = ledger_checkpoint_read(path, 0, &data, &len, &err);
     if (s == WEIR_OK) {
-        base_rd r = base_rd_of(data, len);
-        uint64_t n = base_rd_u64(&r);
-        const uint8_t *rows = base_rd_take(&r, n);
-        if (account && rows && n)
-            s = ledger_account_load(w->account, rows, n, &err);
-        n = base_rd_u64(&r);
-        const uint8_t *positions = base_rd_take(&r, n);
-        if (s == WEIR_OK && w->state_path && positions && n)
-            s = weir_decoder_load_some(w->decoder, positions, n, is_mine, w, &err);
-        if (s == WEIR_OK && r.dead)
-            s = weir_err_set(&err, WEIR_EFORMAT, 0, "it is cut short");
+        struct ledger_checkpoint_data d;
+        s = ledger_checkpoint_get(data, len, &d, &err);
+        if (s == WEIR_OK && account && d.account_len)
+            s = ledger_account_load(w->account, d.account, d.account_len, &err);
+        if (s == WEIR_OK && w->state_path && d.positions_len)
+            s = weir_decoder_load_some(w->decoder, d.positions, d.positions_len, is_mine, w, &err);
         free(data);
     }
     if (s != WEIR_OK && s != WEIR_ENOTFOUND && account)
@@ -552,7 +558,7 @@ static void load_checkpoint(worker *w, const char *path, bool account)
 static void load_checkpoints(worker *w)
 {
     for (unsigned i = 0; i < MAX_WORKERS; i++) {
-        char *name = checkpoint_of(w->cfg->archive->dir, i);
+        char *name = ledger_checkpoint_path(w->cfg->archive->dir, i);
         bool stale = i >= w->opt.n_workers;
         if (name)
             load_checkpoint(w, name, i == w->opt.index || (stale && !w->opt.index));
@@ -560,13 +566,35 @@ static void load_checkpoints(worker *w)
     }
 }
 
-/* What they said is in the first worker's first checkpoint now, or in the archive. */
-static void remove_leftovers(const struct collector_config *cfg, unsigned n_workers)
+/* Killed later, the next collector must find each exporter's state once and each row of the ledger once: with another number
+ * of workers than last time, what is an exporter's stands in a file of somebody who does not have it any more. */
+bool worker_settle(worker *w)
+{
+    bool good = true;
+    uint8_t *data = NULL;
+    size_t len = 0;
+    weir_err err = {0};
+    if (w->state_path) {
+        good = weir_decoder_save(w->decoder, &data, &len, &err) == WEIR_OK &&
+               state_write(w->state_path, data, len, &err) == WEIR_OK;
+        if (!good)
+            log_warning("cannot save the state: %s", err.msg);
+        free(data);
+    }
+    if (good && w->checkpoint_path) {
+        data = make_checkpoint(w, &len);
+        good = data && writer_checkpoint_now(w->out, data, len);
+        free(data);
+    }
+    return good;
+}
+
+void worker_forget_others(const struct collector_config *cfg, unsigned n_workers)
 {
     for (unsigned i = n_workers; i < MAX_WORKERS; i++) {
-        char *name = cfg->archive ? checkpoint_of(cfg->archive->dir, i) : NULL;
+        char *name = cfg->archive ? ledger_checkpoint_path(cfg->archive->dir, i) : NULL;
         if (name)
-            checkpoint_remove(name);
+            ledger_checkpoint_remove(name);
         free(name);
         name = path_of(cfg->state_path, i);
         if (name)
@@ -651,6 +679,10 @@ static bool setup_writer(worker *w, weir_err *err)
         archive = *cfg->archive;
         archive.worker = w->opt.index;
         archive.beside = (archive_writer *)(uintptr_t)w->opt.beside;
+        /* Rows of an unfinished row group are in memory, of each worker: together as many as one alone would have. */
+        if (w->opt.n_workers > 1 && !archive.group_rows)
+            archive.group_rows =
+                w->opt.n_workers < 4 ? GROUP_ROWS / w->opt.n_workers : GROUP_ROWS / 4;
     }
     struct writer_options o = {.archive = cfg->archive ? &archive : NULL,
                                .live = w->opt.live,
@@ -676,7 +708,7 @@ worker *worker_new(const struct worker_options *o, weir_err *err)
     w->cfg = o->config;
     w->state_path = path_of(w->cfg->state_path, o->index);
     if (w->cfg->archive && o->live)
-        w->checkpoint_path = checkpoint_of(w->cfg->archive->dir, o->index);
+        w->checkpoint_path = ledger_checkpoint_path(w->cfg->archive->dir, o->index);
     w->packets = pktq_new(w->cfg->queue_octets / o->n_workers);
     if (!w->packets) {
         (void)weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for a queue of %" PRIu64 " octets",
@@ -783,13 +815,11 @@ bool worker_end(worker *w, struct stats_part *part)
     hear(w);
     size_t len = 0;
     uint8_t *data = make_checkpoint(w, &len);
-    checkpoint *c = NULL;
-    if (data && checkpoint_open(w->checkpoint_path, &c, NULL) == WEIR_OK)
-        (void)checkpoint_write(c, data, len);
-    checkpoint_close(c);
+    ledger_checkpoint *c = NULL;
+    if (data && ledger_checkpoint_open(w->checkpoint_path, &c, NULL) == WEIR_OK)
+        (void)ledger_checkpoint_write(c, data, len);
+    ledger_checkpoint_close(c);
     free(data);
-    if (!w->opt.index)
-        remove_leftovers(w->cfg, w->opt.n_workers);
     return good;
 }
 

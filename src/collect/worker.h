@@ -30,6 +30,10 @@ struct worker_options {
 
 /* Opens the output, loads state and checkpoints. NULL: err says why. */
 worker *worker_new(const struct worker_options *o, weir_err *err);
+/* Live, all have been opened, none has started: what this one took up, of whatever workers' files, goes into its own. When all
+ * have done so (true: it is written), the files of workers that are no more can go. */
+bool worker_settle(worker *w);
+void worker_forget_others(const struct collector_config *config, unsigned n_workers);
 /* f, r: the feed and the receiver whose counters go into its account; NULL: another worker has them. Borrowed. */
 weir_status worker_start(worker *w, feed *f, receiver *r, weir_err *err);
 

@@ -45,7 +45,7 @@ struct writer {
     struct writer_options opt;
     output *out;
     archive_writer *archive;
-    checkpoint *checkpoint;
+    ledger_checkpoint *checkpoint;
     pthread_t thread;
     struct bell work;
     atomic_bool stopping, give_up, ended, gone, failed;
@@ -196,6 +196,13 @@ void writer_packet(writer *w, int64_t received_ns, unsigned long records, unsign
     w->records_lost += lost;
 }
 
+void writer_unmake(writer *w, unsigned long records)
+{
+    if (w->open)
+        w->open->records -= records; /* those of the packet that is being decoded are added later */
+    w->records_lost += records;
+}
+
 int64_t writer_slot(const writer *w, int64_t received_ns)
 {
     return archive_slot(w->archive, received_ns);
@@ -276,6 +283,11 @@ void writer_checkpoint(writer *w, uint8_t *data, size_t len)
     }
     c->checkpoint = data;
     c->checkpoint_len = len;
+}
+
+bool writer_checkpoint_now(writer *w, const uint8_t *data, size_t len)
+{
+    return w->checkpoint && ledger_checkpoint_write(w->checkpoint, data, len) == WEIR_OK;
 }
 
 bool writer_submit(writer *w, bool force)
@@ -456,7 +468,7 @@ static weir_status store_batches(writer *w, struct chunk *c, weir_err *err)
     }
     /* Flows that are stored and not yet accounted for would be taken for lost after a crash, never the other way round. */
     if (c->checkpoint && w->checkpoint)
-        checkpoint_write(w->checkpoint, c->checkpoint, c->checkpoint_len);
+        ledger_checkpoint_write(w->checkpoint, c->checkpoint, c->checkpoint_len);
     for (size_t i = 0; i < c->n_rates; i++) {
         const struct rate *r = &c->rates[i];
         archive_writer_sampling(w->archive, r->addr, r->len, r->domain, r->selector, r->rate,
@@ -595,7 +607,7 @@ writer *writer_new(const struct writer_options *o, weir_err *err)
         writer_free(w);
         return NULL;
     }
-    if (o->checkpoint && checkpoint_open(o->checkpoint, &w->checkpoint, err) != WEIR_OK) {
+    if (o->checkpoint && ledger_checkpoint_open(o->checkpoint, &w->checkpoint, err) != WEIR_OK) {
         (void)archive_writer_close(w->archive, NULL);
         writer_free(w);
         return NULL;
@@ -657,7 +669,7 @@ void writer_free(writer *w)
         chunk_free(c);
     }
     chunk_free(w->open);
-    checkpoint_close(w->checkpoint);
+    ledger_checkpoint_close(w->checkpoint);
     free(w->state);
     (void)pthread_mutex_destroy(&w->lock);
     free(w);

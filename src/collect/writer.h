@@ -15,8 +15,8 @@
 
 #include "archive/archive.h"
 #include "collect/bell.h"
-#include "collect/checkpoint.h"
 #include "collect/output.h"
+#include "ledger/checkpoint.h"
 
 typedef struct writer writer;
 
@@ -46,7 +46,7 @@ struct writer_options {
     const char *state_path; /* NULL: none */
     struct bell *room;      /* rung when a chunk has left the queue */
     int gone_fd;            /* eventfd, written when nobody reads the output any more */
-    const char *checkpoint; /* as for checkpoint_open; NULL: none */
+    const char *checkpoint; /* as for ledger_checkpoint_open; NULL: none */
 };
 
 /* Opens the output and starts the thread. NULL: err says why. */
@@ -69,12 +69,17 @@ flow_batch *writer_batch(writer *w, enum flow_table table);
 flow_batch *writer_open_batch(writer *w,
                               enum flow_table table); /* the same, NULL when there is none yet */
 void writer_packet(writer *w, int64_t received_ns, unsigned long records, unsigned long lost);
+/* Records that writer_packet is told of did not become rows of the open chunk after all. */
+void writer_unmake(writer *w, unsigned long records);
 int64_t writer_slot(const writer *w, int64_t received_ns);
 void writer_sampling(writer *w, const weir_endpoint *exporter, uint32_t domain, uint64_t selector,
                      const weir_sampling *s);
 
 /* Octets (malloc'ed, taken over) that become the checkpoint when the open chunk is stored. */
 void writer_checkpoint(writer *w, uint8_t *data, size_t len);
+
+/* The same at once, before anything was handed over. False: it could not be written. */
+bool writer_checkpoint_now(writer *w, const uint8_t *data, size_t len);
 
 /* What became of chunks that were not stored: each is shown once, its batches by enum flow_table (NULL: none). */
 typedef void writer_lost_fn(void *user, flow_batch *const *batches);

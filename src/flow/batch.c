@@ -26,9 +26,9 @@ struct flow_memo {
 };
 
 /* An extra column's description, name behind it. */
-struct extra {
+struct flow_extra {
     struct flow_column column;
-    char name[];
+    char name[MAX_NAME + 1];
 };
 
 /* ---- memory ---- */
@@ -196,9 +196,8 @@ static struct flow_bucket *keys_seek(const struct flow_keys *k, const void *key,
         for (unsigned i = 0; i < ARRAY_LEN(b->codes); i++) {
             *slot = i;
             *code = (b->codes[i] & ~FLOW_SLOT_FOUR) - 1;
-            if (b->codes[i] == 0 ||
-                (b->tags[i] == tag && (b->codes[i] & FLOW_SLOT_FOUR) == four &&
-                 (four || holds(k, *code, key, len))))
+            if (b->codes[i] == 0 || (b->tags[i] == tag && (b->codes[i] & FLOW_SLOT_FOUR) == four &&
+                                     (four || holds(k, *code, key, len))))
                 return b;
         }
     }
@@ -315,6 +314,7 @@ static void col_done(struct flow_col *c)
     free(c->data);
     free(c->starts);
     free(c->valid);
+    free(c->extra);
     keys_done(&c->keys);
 }
 
@@ -458,11 +458,6 @@ static void name_add(flow_batch *b, uint32_t column)
     *name_slot(b, name, strlen(name)) = (uint16_t)(column + 1);
 }
 
-static struct extra *extra_of(const struct flow_col *c)
-{
-    return (struct extra *)(uintptr_t)c->column; /* column is its first member */
-}
-
 /* Forget the extra columns from n on; their memory stays. */
 static void drop_extras(flow_batch *b, uint32_t n)
 {
@@ -471,7 +466,6 @@ static void drop_extras(flow_batch *b, uint32_t n)
     for (uint32_t i = n; i < b->n_columns; i++) {
         b->octets -= col_octets(&b->cols[i]);
         col_reset(&b->cols[i]);
-        free(extra_of(&b->cols[i]));
         b->cols[i].column = NULL;
     }
     b->n_columns = n;
@@ -509,8 +503,6 @@ void flow_batch_free(flow_batch *b)
 {
     if (!b)
         return;
-    for (uint32_t i = b->n_table; i < b->n_columns; i++)
-        free(extra_of(&b->cols[i]));
     for (uint32_t i = 0; b->cols && i < b->cap_columns; i++)
         col_done(&b->cols[i]);
     free(b->cols);
@@ -644,7 +636,9 @@ uint32_t flow_batch_extra(flow_batch *b, const char *name, enum flow_type type, 
         b->cols = cols;
         b->cap_columns = cap;
     }
-    struct extra *e = malloc(sizeof *e + len + 1);
+    struct flow_extra *e = b->cols[b->n_columns].extra;
+    if (!e)
+        e = b->cols[b->n_columns].extra = malloc(sizeof *e);
     if (!e)
         return UINT32_MAX;
     memcpy(e->name, name, len + 1);

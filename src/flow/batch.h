@@ -105,6 +105,9 @@ weir_status flow_batch_append(flow_batch *dst, const flow_batch *src, weir_err *
  * give WEIR_EFORMAT, WEIR_ETRUNC or WEIR_ELIMIT and leave b as it was. Columns are named, so that another version reads them. */
 void flow_batch_save(const flow_batch *b, uint32_t from_row, base_buf *out);
 weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir_err *err);
+/* The same; WEIR_ELIMIT also when flow_batch_octets would exceed `most`: a few octets may stand for many rows. */
+weir_status flow_batch_load_most(flow_batch *b, const uint8_t *data, size_t len, size_t most,
+                                 weir_err *err);
 
 /* A rate that became known after the rows: for rows of this exporter and domain without a rate (and of this sampler_id,
  * where selector is not 0). Domain 0 speaks for all domains of its exporter (RFC 7011 section 3.1). Returns how many rows

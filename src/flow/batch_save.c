@@ -21,19 +21,26 @@ enum { MAX_RUN = 256, ROWS_PER_OCTET = 4096 };
 
 /* ---- numbers ---- */
 
-static void put_varint(base_buf *out, uint64_t v)
+enum { MAX_VARINT = 10 };
+
+/* v behind `to`, which has room; returns where it ends. */
+static inline uint8_t *varint(uint8_t *to, uint64_t v)
 {
-    uint8_t octets[10];
-    size_t n = 0;
     for (; v >= 0x80; v >>= 7)
-        octets[n++] = (uint8_t)(v | 0x80);
-    octets[n++] = (uint8_t)v;
-    base_buf_add(out, octets, n);
+        *to++ = (uint8_t)(v | 0x80);
+    *to++ = (uint8_t)v;
+    return to;
 }
 
-static size_t varint_len(uint64_t v)
+static void put_varint(base_buf *out, uint64_t v)
 {
-    return v ? ((size_t)(63 - __builtin_clzll(v)) / 7) + 1 : 1;
+    uint8_t octets[MAX_VARINT];
+    base_buf_add(out, octets, (size_t)(varint(octets, v) - octets));
+}
+
+static inline size_t varint_len(uint64_t v)
+{
+    return ((unsigned)(63 - __builtin_clzll(v | 1)) * 37 >> 8) + 1; /* a seventh, of 0 to 63 */
 }
 
 static uint64_t zigzag(uint64_t difference)
@@ -58,33 +65,36 @@ static void put_numbers(base_buf *out, const uint64_t *v, size_t n, size_t width
 {
     size_t raw = n * width, delta = 0, runs = 0;
     uint64_t before = 0;
-    for (size_t i = 0; i < n; before = v[i++])
-        delta += varint_len(zigzag(v[i] - before));
-    before = 0;
-    for (size_t i = 0; i < n;) {
-        size_t run = run_at(v + i, n - i);
-        runs += 1 + varint_len(zigzag(v[i] - before));
+    for (size_t i = 0;
+         i < n;) { /* a run's numbers but the first differ by nothing: an octet each */
+        size_t run = run_at(v + i, n - i), len = varint_len(zigzag(v[i] - before));
+        runs += 1 + len;
+        delta += len + run - 1;
         before = v[i];
         i += run;
     }
+    bool by_runs = runs <= delta && runs <= raw, by_delta = !by_runs && delta < raw;
+    size_t room = 1 + (by_runs ? runs : by_delta ? delta : raw);
+    uint8_t *to = (uint8_t *)base_buf_room(out, room);
+    if (!to)
+        return;
+    out->len += room;
+    *to++ = by_runs ? MODE_RUNS : by_delta ? MODE_DELTA : MODE_RAW;
     before = 0;
-    if (runs <= delta && runs <= raw) {
-        base_buf_u8(out, MODE_RUNS);
+    if (by_runs) {
         for (size_t i = 0; i < n;) {
             size_t run = run_at(v + i, n - i);
-            base_buf_u8(out, (uint8_t)(run - 1));
-            put_varint(out, zigzag(v[i] - before));
+            *to++ = (uint8_t)(run - 1);
+            to = varint(to, zigzag(v[i] - before));
             before = v[i];
             i += run;
         }
-    } else if (delta < raw) {
-        base_buf_u8(out, MODE_DELTA);
+    } else if (by_delta) {
         for (size_t i = 0; i < n; before = v[i++])
-            put_varint(out, zigzag(v[i] - before));
+            to = varint(to, zigzag(v[i] - before));
     } else {
-        base_buf_u8(out, MODE_RAW);
-        for (size_t i = 0; i < n; i++)
-            base_buf_add(out, &v[i], width);
+        for (size_t i = 0; i < n; i++, to += width)
+            memcpy(to, &v[i], width);
     }
 }
 
@@ -269,6 +279,7 @@ struct load {
     base_rd r;
     const uint8_t *data;
     uint32_t first, rows;
+    size_t most; /* octets of the batch */
     weir_err *err;
 };
 
@@ -356,6 +367,16 @@ static weir_status load_lists(struct load *l, uint32_t column, uint32_t n, const
     return ok ? WEIR_OK : WEIR_ENOMEM;
 }
 
+/* n more numbers have room below the caller's limit. */
+static weir_status check_room(struct load *l, uint64_t n)
+{
+    size_t has = l->b->octets;
+    if (has <= l->most && n <= (l->most - has) / sizeof(uint64_t))
+        return WEIR_OK;
+    return weir_err_set(l->err, WEIR_ELIMIT, 0, "saved rows: they would take more than %zu octets",
+                        l->most);
+}
+
 /* What load_column holds while it works. */
 struct scratch {
     uint64_t *valid, *lengths, *numbers;
@@ -393,6 +414,7 @@ static weir_status load_values(struct load *l, uint32_t column, uint32_t n, bool
         n_numbers = n_items;
         if (n_numbers / MAX_RUN > base_rd_left(&l->r))
             return bad(l, "the number of items");
+        WEIR_TRY(check_room(l, n_numbers));
     }
     if (c->dict)
         WEIR_TRY(load_keys(l, c, &s->codes, &n_keys));
@@ -443,6 +465,7 @@ static weir_status load_column(struct load *l)
         return weir_err_set(l->err, WEIR_ELIMIT, 0,
                             "saved rows: their columns would add more than %d MiB to %u rows",
                             FLOW_MAX_GAP >> 20, l->first);
+    WEIR_TRY(check_room(l, n));
     struct scratch s = {0};
     weir_status status = load_values(l, column, (uint32_t)n, flags & FLAG_NULLS, &s);
     free(s.valid);
@@ -456,7 +479,14 @@ static weir_status load_column(struct load *l)
 
 weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir_err *err)
 {
-    struct load l = {.b = b, .r = base_rd_of(data, len), .data = data, .err = err};
+    return flow_batch_load_most(b, data, len, SIZE_MAX, err);
+}
+
+weir_status flow_batch_load_most(flow_batch *b, const uint8_t *data, size_t len, size_t most,
+                                 weir_err *err)
+{
+    struct load l = {
+        .b = b, .r = base_rd_of(data, len), .data = data, .most = most, .err = err};
     const uint8_t *magic = base_rd_take(&l.r, 3);
     uint8_t version = base_rd_u8(&l.r), table = base_rd_u8(&l.r);
     uint64_t rows = get_varint(&l.r), n_columns = get_varint(&l.r);

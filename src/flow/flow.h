@@ -49,9 +49,12 @@ struct flow_col {
     bool dict, list;
     bool nulls; /* some of the n rows may be null: valid says which */
     struct flow_keys keys;
+    struct flow_extra
+        *extra; /* of an extra column: its description; kept for the next one in this place */
     size_t data_cap, starts_cap, valid_cap; /* octets allocated */
 };
 
+struct flow_extra;
 struct flow_memo;
 
 struct flow_batch {

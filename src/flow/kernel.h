@@ -27,8 +27,8 @@ struct flow_keys {
     uint32_t mask;    /* buckets in use - 1; their number is a power of two */
     uint32_t *starts; /* n + 1 */
     uint8_t *octets;
-    struct flow_bucket *buckets; /* in cache lines of their own; NULL: none */
-    void *memory;                /* in which they are */
+    struct flow_bucket *buckets;               /* in cache lines of their own; NULL: none */
+    void *memory;                              /* in which they are */
     size_t starts_cap, octets_cap, memory_cap; /* octets allocated */
 };
 

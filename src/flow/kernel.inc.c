@@ -257,9 +257,8 @@ static bool milliseconds(int64_t *out, const uint32_t *high, const uint32_t *low
         __m256i l = _mm256_cvtepu32_epi64(load128(low + i));
         __m256i v = _mm256_sub_epi64(_mm256_or_si256(_mm256_slli_epi64(h, 32), l), one);
         any = _mm256_or_si256(any, _mm256_or_si256(v, _mm256_cmpgt_epi64(v, last)));
-        store256(out + i,
-                 _mm256_add_epi64(_mm256_mul_epu32(l, thousand),
-                                  _mm256_slli_epi64(_mm256_mul_epu32(h, thousand), 32)));
+        store256(out + i, _mm256_add_epi64(_mm256_mul_epu32(l, thousand),
+                                           _mm256_slli_epi64(_mm256_mul_epu32(h, thousand), 32)));
     }
     odd = _mm256_movemask_pd(_mm256_castsi256_pd(any)) != 0;
 #endif

@@ -148,8 +148,7 @@ static bool load_16(flow_batch *b, struct flow_col *c, uint32_t *codes, const st
         if (left)
             b->kernels->hash16(k, b->seed, keys + n * in->stride, in->stride,
                                left < CHUNK ? left : CHUNK, hashes[(from / CHUNK + 1) % 2]);
-        uint32_t n_missed =
-            b->kernels->find16(k, keys, in->stride, these, n, codes + from, missed);
+        uint32_t n_missed = b->kernels->find16(k, keys, in->stride, these, n, codes + from, missed);
         if (n_missed == 0)
             continue;
         if (!flow_keys_reserve(b, k, n_missed, 16))

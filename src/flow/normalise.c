@@ -52,8 +52,10 @@ struct flow_normaliser {
     uint32_t n_active, n_packets;
     struct flow_stage *spare;
     struct flow_packet *packets; /* FLOW_MAX_PACKETS */
-    base_buf json;    /* of one value or row */
-    void *items;      /* of one list */
+    flow_lost_fn *on_lost;
+    void *on_lost_user;
+    base_buf json; /* of one value or row */
+    void *items;   /* of one list */
     size_t cap_items;
     /* Codes of the last exporter and the last source of a rate, which mostly are those of the next packet too. */
     struct recent {
@@ -70,7 +72,7 @@ struct pass {
     flow_plan *p;
     size_t
         gap_left; /* octets that may still be spent on rows before the first value of an extra column */
-    bool failed; /* out of memory */
+    bool failed;    /* out of memory */
     bool odd_times; /* one of them is not as the kernel for times has it */
 };
 
@@ -91,11 +93,19 @@ flow_normaliser *flow_normaliser_new(void)
 }
 
 static void release(flow_normaliser *n, flow_plan *p);
+static void tell_lost(const flow_normaliser *n, const struct flow_stage *stage);
+
+void flow_normaliser_on_lost(flow_normaliser *n, flow_lost_fn *fn, void *user)
+{
+    n->on_lost = fn;
+    n->on_lost_user = user;
+}
 
 void flow_normaliser_forget(flow_normaliser *n)
 {
     while (n->n_active) {
         n->counters.rows_lost += n->active[0]->stage->n;
+        tell_lost(n, n->active[0]->stage);
         release(n, n->active[0]);
     }
     for (size_t i = 0; i < N_BUCKETS; i++) {
@@ -730,7 +740,7 @@ struct records {
     uint32_t n, row;
     const struct flow_span *spans;
     uint32_t n_spans;
-    struct flow_packet *packets; /* of the spans */
+    struct flow_packet *packets;    /* of the spans */
     const struct flow_stage *stage; /* with the tails of records that have them; or NULL */
 };
 
@@ -748,8 +758,7 @@ static struct flow_packet packet_of(const weir_packet *p)
 static uint32_t recent_code(flow_batch *b, struct recent *last, uint32_t column, const void *key,
                             uint32_t len)
 {
-    if (last->len != len || last->generation != b->generation ||
-        memcmp(last->key, key, len) != 0) {
+    if (last->len != len || last->generation != b->generation || memcmp(last->key, key, len) != 0) {
         uint32_t code = flow_batch_key(b, column, key, len);
         if (code == UINT32_MAX)
             return code;
@@ -781,9 +790,9 @@ static void fill(struct pass *s, const struct records *in, uint32_t column, cons
                  bool differ)
 {
     if (!s->failed)
-        s->failed = differ ? !flow_fill_spans(s->b, column, in->row, in->n, in->spans, values,
-                                              in->n_spans)
-                           : !flow_fill_u64(s->b, column, in->row, in->n, values[0]);
+        s->failed =
+            differ ? !flow_fill_spans(s->b, column, in->row, in->n, in->spans, values, in->n_spans)
+                   : !flow_fill_u64(s->b, column, in->row, in->n, values[0]);
 }
 
 /* The same where some spans have none. */
@@ -793,8 +802,7 @@ static void fill_some(struct pass *s, const struct records *in, uint32_t column,
     for (uint32_t i = 0; i < in->n_spans && !s->failed; i++) {
         const struct flow_span *span = &in->spans[i];
         if (values[i] != none)
-            s->failed =
-                !flow_fill_u64(s->b, column, in->row + span->start, span->n, values[i]);
+            s->failed = !flow_fill_u64(s->b, column, in->row + span->start, span->n, values[i]);
     }
 }
 
@@ -878,8 +886,8 @@ static bool known_rate(const struct flow_span *span)
 static uint64_t source_code(struct pass *s, const struct flow_span *span)
 {
     const char *source = weir_origin_text((weir_origin)span->origin);
-    uint32_t code = recent_code(s->b, &s->n->source, FLOW_sampling_source, source,
-                                (uint32_t)strlen(source));
+    uint32_t code =
+        recent_code(s->b, &s->n->source, FLOW_sampling_source, source, (uint32_t)strlen(source));
     s->failed |= code == UINT32_MAX;
     return code;
 }
@@ -1010,8 +1018,8 @@ static uint32_t split(const flow_plan *p, const weir_record *first, uint32_t n_r
 
 /* Records of one packet as spans of one rate each. start: of the first record. Returns how many; 0: more than max. */
 static uint32_t spans_of(flow_normaliser *n, flow_plan *p, const weir_record *first,
-                         uint32_t n_records, uint32_t start, uint32_t packet,
-                         struct flow_span *out, uint32_t max)
+                         uint32_t n_records, uint32_t start, uint32_t packet, struct flow_span *out,
+                         uint32_t max)
 {
     struct flow_span span = {.start = start, .packet = packet};
     const weir_packet *from = first->packet;
@@ -1191,7 +1199,8 @@ static void all_windows(struct pass *s, const struct records *in)
                 return;
             }
             const struct flow_col *c = &s->b->cols[lane->column];
-            for (size_t at = (size_t)in->row * c->width, end = at + (size_t)in->n * c->width; at < end; at += 64)
+            for (size_t at = (size_t)in->row * c->width, end = at + (size_t)in->n * c->width;
+                 at < end; at += 64)
                 __builtin_prefetch((const uint8_t *)c->data + at, 1, 2);
         }
     for (uint32_t from = 0; from < in->n; from += FLOW_KERNEL_ROWS) {
@@ -1260,8 +1269,7 @@ static void icmp_of_ports(struct pass *s, const struct records *in)
     const uint16_t *ports = (const uint16_t *)s->b->cols[FLOW_dst_port].data + in->row;
     for (uint32_t from = 0; from < in->n && !s->failed; from += FLOW_KERNEL_ROWS) {
         uint32_t n = in->n - from < FLOW_KERNEL_ROWS ? in->n - from : FLOW_KERNEL_ROWS;
-        uint32_t found =
-            s->b->kernels->either(protos + from, n, PROTO_ICMP, PROTO_ICMP6, rows);
+        uint32_t found = s->b->kernels->either(protos + from, n, PROTO_ICMP, PROTO_ICMP6, rows);
         for (uint32_t i = 0; i < found; i++) {
             values[i] = ports[from + rows[i]] >> 8;
             rows[i] += in->row + from;
@@ -1290,8 +1298,8 @@ static void all_icmp(struct pass *s, const struct records *in, const struct flow
         }
     if (n_fields == 0 && (p->proto == FLOW_NONE || p->dst_port == FLOW_NONE))
         return;
-    if (p->proto == FLOW_NONE || in->like.fields[p->proto].length != 1 ||
-        !has_place(s, p->proto) || !placed) {
+    if (p->proto == FLOW_NONE || in->like.fields[p->proto].length != 1 || !has_place(s, p->proto) ||
+        !placed) {
         each(s, in, op);
         return;
     }
@@ -1398,14 +1406,19 @@ static weir_status put_record(flow_normaliser *n, flow_batch *b, const weir_reco
     struct pass s = {.n = n, .b = b, .p = plan_of(n, b, r), .gap_left = MAX_GAP};
     struct flow_span span;
     struct flow_packet packet = packet_of(r->packet);
-    struct records in = {.like = *r, .data = r->data, .stride = r->len, .n = 1,
-                         .spans = &span, .n_spans = 1, .packets = &packet};
+    struct records in = {.like = *r,
+                         .data = r->data,
+                         .stride = r->len,
+                         .n = 1,
+                         .spans = &span,
+                         .n_spans = 1,
+                         .packets = &packet};
     if (!s.p || !spans_of(n, s.p, r, 1, 0, 0, &span, 1) || !begin(&s, &in))
         return lost(n, 1);
     if (options) {
-        s.failed = s.failed || (span.origin == WEIR_ORIGIN_RECORD && span.rate > 0 &&
-                                !flow_batch_set_f64(b, FLOW_OPTION_sampling_rate, in.row,
-                                                    span.rate));
+        s.failed =
+            s.failed || (span.origin == WEIR_ORIGIN_RECORD && span.rate > 0 &&
+                         !flow_batch_set_f64(b, FLOW_OPTION_sampling_rate, in.row, span.rate));
     } else if (!s.failed) {
         put_rates(&s, &in);
     }
@@ -1434,8 +1447,11 @@ weir_status flow_add_records(flow_normaliser *n, flow_batch *b, const weir_recor
     if (!p)
         return lost(n, n_records);
     struct flow_packet packet = packet_of(first->packet);
-    struct records in = {.like = *first, .data = first->data, .stride = first->len,
-                         .n = (uint32_t)n_records, .packets = &packet};
+    struct records in = {.like = *first,
+                         .data = first->data,
+                         .stride = first->len,
+                         .n = (uint32_t)n_records,
+                         .packets = &packet};
     in.n_spans = spans_of(n, p, first, in.n, 0, 0, n->spans, n->cap_spans);
     if (in.n_spans == 0) {
         struct flow_span *grown = realloc(n->spans, n_records * sizeof *grown);
@@ -1465,6 +1481,12 @@ static void release(flow_normaliser *n, flow_plan *p)
         n->n_packets = 0;
 }
 
+static void tell_lost(const flow_normaliser *n, const struct flow_stage *stage)
+{
+    for (uint32_t i = 0; n->on_lost && i < stage->n_spans; i++)
+        n->on_lost(n->on_lost_user, &n->packets[stage->spans[i].packet].packet, stage->spans[i].n);
+}
+
 /* What was gathered of one template. */
 static weir_status put_stage(flow_normaliser *n, flow_batch *b, flow_plan *p)
 {
@@ -1482,18 +1504,21 @@ static weir_status put_stage(flow_normaliser *n, flow_batch *b, flow_plan *p)
                          .packets = n->packets,
                          .stage = p->own->variable ? stage : NULL};
     weir_status status = in.n ? put_records(n, b, p, &in) : WEIR_OK;
-    release(n, p);
+    if (status != WEIR_OK)
+        tell_lost(n, stage);
     return status;
 }
 
 weir_status flow_flush(flow_normaliser *n, flow_batch *b)
 {
     weir_status worst = WEIR_OK;
-    while (n->n_active) {
-        weir_status status = put_stage(n, b, n->active[0]);
+    for (uint32_t i = 0; i < n->n_active; i++) {
+        weir_status status = put_stage(n, b, n->active[i]);
         if (status != WEIR_OK)
             worst = status;
     }
+    while (n->n_active)
+        release(n, n->active[n->n_active - 1]);
     return worst;
 }
 
@@ -1515,13 +1540,14 @@ static uint32_t note_packet(flow_normaliser *n, const weir_packet *p)
 }
 
 /* Where records of this template are gathered, with room for so many of them. NULL: none can be had. */
-static struct flow_stage *stage_for(flow_normaliser *n, flow_batch *b, flow_plan *p, size_t n_records,
-                                    size_t tail)
+static struct flow_stage *stage_for(flow_normaliser *n, flow_batch *b, flow_plan *p,
+                                    size_t n_records, size_t tail)
 {
     struct flow_stage *s = p->stage;
     if (s && (s->n + n_records > p->max_gathered || s->n_spans == FLOW_STAGE_SPANS ||
               s->tail_len + tail > FLOW_STAGE_OCTETS)) {
         (void)put_stage(n, b, p);
+        release(n, p);
         s = NULL;
     }
     if (s)
@@ -1555,8 +1581,8 @@ weir_status flow_note_records(flow_normaliser *n, flow_batch *b, const weir_reco
     if (!s)
         return flow_add_records(n, b, first, n_records);
     uint32_t packet = note_packet(n, first->packet);
-    uint32_t spans = spans_of(n, p, first, (uint32_t)n_records, s->n, packet,
-                              s->spans + s->n_spans, FLOW_STAGE_SPANS - s->n_spans);
+    uint32_t spans = spans_of(n, p, first, (uint32_t)n_records, s->n, packet, s->spans + s->n_spans,
+                              FLOW_STAGE_SPANS - s->n_spans);
     if (spans == 0)
         return flow_add_records(n, b, first, n_records);
     memcpy(s->octets + (size_t)s->n * p->stride, first->data, n_records * p->stride);
@@ -1575,8 +1601,7 @@ weir_status flow_note_record(flow_normaliser *n, flow_batch *b, const weir_recor
     if (!p || !p->max_gathered || !wire_times_plain(r))
         return put_record(n, b, r);
     size_t fields = (p->n_fields - p->n_fixed) * sizeof *r->fields, tail = fields + r->len;
-    struct flow_stage *s =
-        tail <= FLOW_STAGE_OCTETS ? stage_for(n, b, p, 1, tail) : NULL;
+    struct flow_stage *s = tail <= FLOW_STAGE_OCTETS ? stage_for(n, b, p, 1, tail) : NULL;
     if (!s || !flow_stage_tails(s))
         return put_record(n, b, r);
     uint32_t packet = note_packet(n, r->packet);

@@ -52,5 +52,9 @@ weir_status flow_note_records(flow_normaliser *n, flow_batch *b, const weir_reco
 weir_status flow_flush(flow_normaliser *n, flow_batch *b);
 /* Records that were noted and are not rows yet. */
 uint64_t flow_noted(const flow_normaliser *n);
+/* Called for noted records that were lost after all (never for those of a call that says WEIR_ENOMEM itself): so many of a
+ * packet, whose octets are gone. fn NULL: nobody. */
+typedef void flow_lost_fn(void *user, const weir_packet *p, uint32_t n_records);
+void flow_normaliser_on_lost(flow_normaliser *n, flow_lost_fn *fn, void *user);
 
 #endif

@@ -371,7 +371,7 @@ static void make_flows(struct maker *m, bool *taken)
     }
     for (uint16_t id = IE_MPLS_FIRST; id <= IE_MPLS_LAST; id++) {
         uint32_t field = find_field(m, id);
-        if (field != FLOW_NONE && m->r->fields[field].length == 3 &&
+        if (field != FLOW_NONE && m->r->tmpl->fields[field].length == 3 &&
             m->r->fields[field].element->type == WEIR_TYPE_OCTET_ARRAY) {
             p->mpls[p->n_mpls++] = field;
             taken[field] = true;
@@ -468,8 +468,9 @@ static void make_gathering(struct maker *m)
 {
     flow_plan *p = m->p;
     const weir_template *t = m->r->tmpl;
-    if (m->table != FLOW_TABLE_FLOWS || (m->r->packet->version == 10 && (p->times.first_family == WIRE_FAMILY_UPTIME ||
-                                                    p->times.last_family == WIRE_FAMILY_UPTIME)))
+    if (m->table != FLOW_TABLE_FLOWS ||
+        (m->r->packet->version == 10 && (p->times.first_family == WIRE_FAMILY_UPTIME ||
+                                         p->times.last_family == WIRE_FAMILY_UPTIME)))
         return;
     for (uint32_t i = 0; i < p->n_fields; i++)
         if (is_list(t->fields[i].element))
@@ -539,7 +540,9 @@ static bool make_windows(struct maker *m)
         if (op->load == FLOW_LOAD_KEY && m->r->tmpl->fields[op->field].length != 4)
             continue;
         struct flow_lane lane = {.kind = op->load == FLOW_LOAD_KEY ? FLOW_LANE_KEY : FLOW_LANE_UINT,
-                                 .width = op->load == FLOW_LOAD_KEY ? 4 : (uint8_t)flow_type_octets((enum flow_type)to->type),
+                                 .width = op->load == FLOW_LOAD_KEY
+                                              ? 4
+                                              : (uint8_t)flow_type_octets((enum flow_type)to->type),
                                  .op = i,
                                  .column = to->column};
         op->windowed = want(m, op->field, lane, &all[n]);

@@ -83,10 +83,10 @@ enum flow_lane_kind {
 };
 
 struct flow_lane {
-    uint8_t kind;   /* enum flow_lane_kind */
-    uint8_t width;  /* octets of the column */
-    bool wide;      /* a low half follows */
-    uint32_t op;    /* of UINT */
+    uint8_t kind;  /* enum flow_lane_kind */
+    uint8_t width; /* octets of the column */
+    bool wide;     /* a low half follows */
+    uint32_t op;   /* of UINT */
     uint32_t column;
 };
 
@@ -104,7 +104,8 @@ typedef struct flow_plan {
     uint32_t n_fields, n_scope, n_ops, n_targets, n_windows;
     struct flow_window *windows;
     bool times_windowed; /* first and last are among them */
-    bool icmp_of_ports;  /* so are protocol and destination port, and no field says more of ICMP than these */
+    bool
+        icmp_of_ports; /* so are protocol and destination port, and no field says more of ICMP than these */
     struct flow_plan_field *fields;
     struct flow_op *ops;
     struct flow_target *targets;
@@ -125,11 +126,12 @@ typedef struct flow_plan {
     uint64_t rate_epoch;
     weir_sampling rate;
     uint16_t rate_header; /* weir_packet.sampling */
-    uint32_t n_fixed; /* the first so many fields have the same place in every record, */
-    uint32_t stride;  /* in so many octets; of a template without variable fields all of them */
-    uint32_t max_gathered; /* records that may wait to become rows; 0: they need what the decoder knows when they come */
-    weir_template *own;    /* what they are read by then */
-    weir_field *scratch;   /* fields of one record of a template with variable fields */
+    uint32_t n_fixed;     /* the first so many fields have the same place in every record, */
+    uint32_t stride;      /* in so many octets; of a template without variable fields all of them */
+    uint32_t
+        max_gathered; /* records that may wait to become rows; 0: they need what the decoder knows when they come */
+    weir_template *own;       /* what they are read by then */
+    weir_field *scratch;      /* fields of one record of a template with variable fields */
     struct flow_stage *stage; /* where they wait, or NULL */
     uint32_t active;          /* then its place among those of the normaliser */
     uint32_t

@@ -39,7 +39,8 @@ struct flow_span {
 
 /* Where the rest of a record of a template with variable fields is. */
 struct flow_tail {
-    uint32_t at;  /* in flow_stage.tail: the fields from the first variable one on, then the octets */
+    uint32_t
+        at; /* in flow_stage.tail: the fields from the first variable one on, then the octets */
     uint32_t len; /* octets of the record */
 };
 

@@ -9,9 +9,10 @@
 
 #include <stdlib.h>
 
-#define MINUTE_NS (INT64_C(60) * 1000000000)
+#define SECOND_NS INT64_C(1000000000)
+#define MINUTE_NS (60 * SECOND_NS)
 
-static const char magic[8] = "WEIRACC1";
+static const char magic[8] = "WEIRACC2";
 
 enum {
     MAX_ENTRIES = 1 << 17, /* rows of one minute; what is beyond goes into the collector's own */
@@ -19,6 +20,8 @@ enum {
         4096, /* of those, addresses that are known for dropped or refused packets alone */
     MAX_READY = 1 << 18, /* rows that nobody has fetched; then a minute is one row */
     CURRENT = 0,         /* entry.minute: that of the account */
+    BLOCK = 64,          /* rows that are made at once */
+    MAX_GLANCES = 8192,  /* streams and exporters that ledger_account_sample looks at */
     NONE = FLOW_N_LEDGER_COLUMNS
 };
 
@@ -112,8 +115,9 @@ struct entry {
     uint64_t sums[N_SUMS];
     int64_t first_ns, last_ns; /* 0: no packet */
     /* of a stream, as it was last seen */
-    bool is_stream, skewed;
+    bool is_stream;
     uint8_t origin;
+    const char *unit; /* of sequence numbers, NULL: that of the version */
     uint32_t uptime_ms;
     uint64_t templates;
     double rate;
@@ -121,20 +125,27 @@ struct entry {
     int64_t exported_flows, ignored_packets, not_sent_flows; /* -1: not said */
 };
 
-/* A stream or an exporter as the last look found it. */
+/* A stream or an exporter that the decoder has, as it was last found. */
 struct seen {
     struct seen *chain; /* next in its bucket */
     uint64_t hash, serial;
-    uint64_t look; /* the look that found it last */
-    struct seen *streams,
-        *next; /* of an exporter; the next one of the same exporter, or the next exporter */
+    struct seen *next;    /* of the same exporter; or the next exporter */
+    struct seen *streams; /* of an exporter */
     size_t n_streams;
-    struct key key;
-    struct entry *entry; /* its row, when minute_no is the account's */
+    uint64_t look;          /* the look that found it last */
+    uint64_t quick, glance; /* quick_of its counters: those noted here, those seen last */
+    uint64_t n_quick;       /* of an exporter: streams that had more to note at the last glance */
+    bool ports_apart;       /* of an exporter */
+    uint64_t packets;       /* seen last */
+    int64_t seen_ns;        /* arrival of the last of them */
+    int64_t looked_ns;      /* of an exporter: when it was looked at last */
+    struct entry *entry;    /* its row, when minute_no is the account's */
     uint64_t minute_no;
-    uint64_t quick; /* when this is as it was, so are all counters */
-    int64_t last_ns;
-    uint64_t counters[N_COUNTERS];
+    /* what came since the counters were noted; last_ns 0: nothing */
+    int64_t first_ns, last_ns, skew_min_ns, skew_max_ns;
+    struct key key;
+    uint64_t templates, sets_waiting;
+    uint64_t counters[N_COUNTERS]; /* all that stands in rows, or went up from there */
 };
 
 struct table {
@@ -148,9 +159,11 @@ struct insides {
     uint64_t seed, look, minute_no;
     bool began; /* minute is known */
     int64_t minute_ns, until_ns,
-        early_ns;              /* the minute; packets from early_ns to until_ns belong to it */
-    int64_t now_ns, looked_ns; /* the latest time told; that of the last look */
+        early_ns;   /* the minute; packets from early_ns to until_ns belong to it */
+    int64_t now_ns; /* the latest time told */
     struct table streams, exporters;
+    uint64_t n_found,
+        part;         /* of the last glance: streams and exporters; which part of them is next */
     struct seen *all; /* exporters */
     uint64_t total[N_COUNTERS];
     struct entry own; /* the collector's */
@@ -159,9 +172,9 @@ struct insides {
     size_t n_slots, n_entries, n_strangers, n_spare;
     struct ledger_receiver receiver;
     bool has_receiver;
+    /* Of the part that is counted now, up to when; of the one that was cut last, the same and in which minute. */
+    int64_t told_ns, cut_ns, cut_minute_ns;
     flow_batch *ready, *scratch;
-    uint64_t *column; /* values of a column on their way into a batch */
-    size_t cap_column;
 };
 
 /* The insides stand apart: taking up what the decoder has counted in the meantime is no change that anybody could see. */
@@ -333,71 +346,202 @@ static void entries_clear(struct insides *in)
 
 /* ---- looking ---- */
 
-/* Each of these only grows, and no counter changes without one of them. */
+/* No counter changes without one of these. The factors are odd and large, so that no two changes make up for each other. */
 static uint64_t quick_of(const weir_counters *c)
 {
-    return c->packets + c->expired + c->sets_expired + c->sets_overflowed + c->templates_expired;
+    return c->packets * 0x9e3779b97f4a7c15u + c->expired * 0xbf58476d1ce4e5b9u +
+           c->sets_expired * 0x94d049bb133111ebu + c->sets_overflowed * 0xd6e8feb86659fd93u +
+           c->templates_expired * 0xa0761d6478bd642fu + c->sequence_lost * 0xe7037ed1a0b428dbu +
+           c->sequence_unsure * 0x8ebc6af09c88c6e3u + c->sequence_resets * 0x589965cc75374cc3u +
+           c->sequence_duplicated * 0x1d8e4e27c47d124fu +
+           c->sequence_out_of_order * 0xeb44accab455d165u;
 }
 
-/* into = now - before, and before = now. What only tells how much there is now is left out, and what
- * came after a restart is taken from what was lost. */
-static void difference(uint64_t *into, uint64_t *before, const weir_counters *now)
+/* Counters as rows sum them up: what only tells how much there is now is left out, and what came after a restart is taken
+ * from what was lost. */
+static void read_counters(uint64_t *v, const weir_counters *c)
 {
-    uint64_t to[N_COUNTERS];
-    memcpy(to, now, sizeof to);
-    for (size_t i = 0; i < N_COUNTERS; i++)
-        into[i] = to[i] - before[i];
-    memcpy(before, to, sizeof to);
-    into[AT_sequence_lost] -= into[AT_sequence_recovered];
-    into[AT_sequence_recovered] = into[AT_templates] = into[AT_sets_waiting] =
-        into[AT_octets_waiting] = 0;
+    memcpy(v, c, sizeof *c);
+    v[AT_sequence_lost] -= v[AT_sequence_recovered];
+    v[AT_sequence_recovered] = v[AT_templates] = v[AT_sets_waiting] = v[AT_octets_waiting] = 0;
 }
 
-static bool any(const uint64_t *sums, size_t n)
+static bool any(const uint64_t *v, size_t n)
 {
     uint64_t bits = 0;
     for (size_t i = 0; i < n; i++)
-        bits |= sums[i];
+        bits |= v[i];
     return bits != 0;
 }
 
-/* Move these counts from what is left over to a row. */
-static void give(struct entry *e, uint64_t *left, const uint64_t *counts)
+static void plus(uint64_t *to, const uint64_t *v)
 {
-    for (size_t i = 0; i < N_COUNTERS; i++) {
-        e->sums[i] += counts[i];
-        left[i] -= counts[i];
-    }
+    for (size_t i = 0; i < N_COUNTERS; i++)
+        to[i] += v[i];
 }
 
-static void shift(uint64_t *counts, const uint64_t *left, size_t at, uint64_t n)
+static void minus(uint64_t *to, const uint64_t *v)
+{
+    for (size_t i = 0; i < N_COUNTERS; i++)
+        to[i] -= v[i];
+}
+
+/* The hull of what is there and these; last_ns 0: nothing is there. */
+static void widen_times(int64_t *first_ns, int64_t *last_ns, int64_t more_first, int64_t more_last)
+{
+    if (*last_ns == 0 || more_first < *first_ns)
+        *first_ns = more_first;
+    if (more_last > *last_ns)
+        *last_ns = more_last;
+}
+
+/* What can only be seen while it is: n packets have come since s, of exporter x, was seen last. */
+static void note_arrival(const struct insides *in, const struct seen *x, struct seen *s, uint64_t n,
+                         int64_t first_ns, int64_t last_ns, int64_t skew_ns)
+{
+    /* The first of them came after the last one before, after the last look, and in this minute. */
+    if (first_ns < s->seen_ns)
+        first_ns = s->seen_ns;
+    if (first_ns < x->looked_ns)
+        first_ns = x->looked_ns;
+    if (first_ns < in->minute_ns)
+        first_ns = in->minute_ns;
+    if (first_ns > last_ns || n == 1)
+        first_ns = last_ns;
+    if (s->last_ns == 0 || skew_ns < s->skew_min_ns)
+        s->skew_min_ns = skew_ns;
+    if (s->last_ns == 0 || skew_ns > s->skew_max_ns)
+        s->skew_max_ns = skew_ns;
+    widen_times(&s->first_ns, &s->last_ns, first_ns, last_ns);
+    s->seen_ns = last_ns;
+}
+
+/* The stream in x, seen for the first time or again. NULL: out of memory. */
+static struct seen *find_stream(struct insides *in, struct seen *x,
+                                const weir_exporter_info *exporter, const weir_stream_info *info)
+{
+    uint64_t hash = serial_hash(info->serial);
+    struct seen *s = seen_find(&in->streams, hash, info->serial);
+    if (s)
+        return s;
+    s = seen_add(&in->streams, hash, info->serial);
+    if (!s)
+        return NULL;
+    s->key = x->key;
+    s->key.has_domain = true;
+    s->key.domain = info->domain;
+    s->key.version = info->version;
+    s->key.port = exporter->scope == WEIR_SCOPE_PORT ? info->port : 0;
+    s->next = x->streams;
+    x->streams = s;
+    x->n_streams++;
+    return s;
+}
+
+static struct seen *find_exporter(struct insides *in, const weir_exporter_info *info)
+{
+    uint64_t hash = address_hash(in, &info->address);
+    struct seen *x = seen_find(&in->exporters, hash, info->serial);
+    if (x)
+        return x;
+    x = seen_add(&in->exporters, hash, info->serial);
+    if (!x)
+        return NULL;
+    memcpy(x->key.addr, info->address.addr, sizeof x->key.addr);
+    x->key.family = info->address.family;
+    x->ports_apart = info->scope == WEIR_SCOPE_PORT;
+    x->next = in->all;
+    in->all = x;
+    return x;
+}
+
+static void glance_stream(const struct insides *in, const struct seen *x, struct seen *s,
+                          const weir_stream_info *info)
+{
+    uint64_t quick = quick_of(info->counters);
+    if (quick == s->glance)
+        return;
+    s->glance = quick;
+    uint64_t n = info->counters->packets - s->packets;
+    if (n)
+        note_arrival(in, x, s, n, info->first_ns, info->last_ns, info->clock_skew_ns);
+    s->packets = info->counters->packets;
+}
+
+/* What the stream has counted since the last time goes into its row. Where there is no room for a row, it is left over for
+ * its exporter's. */
+static void take_stream(struct insides *in, struct seen *x, struct seen *s,
+                        const weir_stream_info *info)
+{
+    glance_stream(in, x, s, info);
+    s->quick = s->glance;
+    s->templates = info->counters->templates;
+    s->sets_waiting = info->counters->sets_waiting;
+    uint64_t now[N_COUNTERS], counts[N_COUNTERS];
+    read_counters(now, info->counters);
+    memcpy(counts, now, sizeof counts);
+    minus(counts, s->counters);
+    memcpy(s->counters, now, sizeof now);
+    struct entry *e = any(counts, N_COUNTERS) ? entry_of(in, s) : NULL;
+    if (e) {
+        plus(e->sums, counts);
+        plus(x->counters, counts);
+        plus(in->total, counts);
+        e->is_stream = true;
+        e->templates = info->counters->templates;
+        const char *unit = info->sequence_unit;
+    e->unit = strcmp(unit, weir_sequence_unit(info->version)) != 0 ? unit : NULL;
+    e->origin = info->sampling.origin;
+        e->rate = info->sampling.rate;
+        e->exported_flows = info->exported_flows;
+        e->ignored_packets = info->ignored_packets;
+        e->not_sent_flows = info->not_sent_flows;
+    }
+    if (e && s->last_ns) {
+        if (e->last_ns == 0 || s->skew_min_ns < e->skew_min_ns)
+            e->skew_min_ns = s->skew_min_ns;
+        if (e->last_ns == 0 || s->skew_max_ns > e->skew_max_ns)
+            e->skew_max_ns = s->skew_max_ns;
+        e->uptime_ms = info->uptime_ms;
+        widen_times(&e->first_ns, &e->last_ns, s->first_ns, s->last_ns);
+    }
+    s->last_ns = 0;
+}
+
+/* n of one count from what is left over, when there are as many. */
+static void claim(uint64_t *counts, const uint64_t *left, size_t at, uint64_t n)
 {
     if (left[at] >= n)
         counts[at] = n;
 }
 
-/* A stream has made room. What that itself counted is not in its counters any more but still left over at the level above: as
- * far as it is there, it is the stream's. */
-static void stream_gone(struct insides *in, struct seen *s, uint64_t *left)
+/* A stream has made room. What that itself counted is not in its counters any more but left over at the level above: as far
+ * as it is there, it is the stream's. x: its exporter, NULL when that is gone too. */
+static void stream_gone(struct insides *in, struct seen *x, struct seen *s, uint64_t *left)
 {
-    uint64_t counts[N_COUNTERS] = {0};
-    uint64_t waiting = s->counters[AT_waiting], sets = s->counters[AT_sets_waiting];
-    if (waiting && left[AT_expired] >= waiting && 0 - left[AT_waiting] >= waiting &&
-        (int64_t)left[AT_waiting] < 0) {
+    uint64_t counts[N_COUNTERS] = {0}, waiting = s->counters[AT_waiting];
+    if (waiting && left[AT_expired] >= waiting && (int64_t)left[AT_waiting] < 0 &&
+        0 - left[AT_waiting] >= waiting) {
         counts[AT_expired] = waiting;
         counts[AT_waiting] = 0 - waiting;
     }
-    shift(counts, left, AT_templates_expired, s->counters[AT_templates]);
-    shift(counts, left, left[AT_sets_overflowed] >= sets ? AT_sets_overflowed : AT_sets_expired,
-          sets);
+    claim(counts, left, AT_templates_expired, s->templates);
+    claim(counts, left,
+          left[AT_sets_overflowed] >= s->sets_waiting ? AT_sets_overflowed : AT_sets_expired,
+          s->sets_waiting);
     struct entry *e = any(counts, N_COUNTERS) ? entry_of(in, s) : NULL;
-    if (e)
-        give(e, left, counts);
+    if (e) {
+        plus(e->sums, counts);
+        plus(in->total, counts);
+        if (x)
+            plus(x->counters, counts);
+        minus(left, counts);
+    }
     seen_free(&in->streams, s);
 }
 
 /* Free the streams of an exporter that this look has not found. */
-static void streams_sweep(struct insides *in, struct seen *exporter, uint64_t *left)
+static void sweep_streams(struct insides *in, struct seen *exporter, struct seen *x, uint64_t *left)
 {
     for (struct seen **at = &exporter->streams; *at;) {
         struct seen *s = *at;
@@ -407,152 +551,80 @@ static void streams_sweep(struct insides *in, struct seen *exporter, uint64_t *l
         }
         *at = s->next;
         exporter->n_streams--;
-        stream_gone(in, s, left);
+        stream_gone(in, x, s, left);
     }
 }
 
-static void note_times(const struct insides *in, struct entry *e, int64_t first_ns, int64_t last_ns)
+/* Streams first, then what their exporter counted beyond them. What there is no memory for is not taken up now: it is added
+ * to later, and comes with the next look. */
+static bool look_exporter(struct insides *in, const weir_exporter_info *info, uint64_t *later)
 {
-    if (first_ns < in->minute_ns)
-        first_ns = last_ns < in->minute_ns ? last_ns : in->minute_ns;
-    if (first_ns > last_ns)
-        first_ns = last_ns;
-    if (e->last_ns == 0 || first_ns < e->first_ns)
-        e->first_ns = first_ns;
-    if (last_ns > e->last_ns)
-        e->last_ns = last_ns;
-}
-
-/* What stands in a row beside sums. */
-static void note_stream(const struct insides *in, struct entry *e, const struct seen *s,
-                        const weir_stream_info *info, bool fresh, uint64_t packets)
-{
-    e->is_stream = true;
-    e->templates = info->counters->templates;
-    if (packets) {
-        /* Packets since the last look: the first of them came after that, and after the last one before it. */
-        int64_t first_ns = fresh ? info->first_ns : s->last_ns;
-        if (in->looked_ns > first_ns)
-            first_ns = in->looked_ns;
-        note_times(in, e, packets == 1 ? info->last_ns : first_ns, info->last_ns);
-        e->uptime_ms = info->uptime_ms;
-        int64_t skew = info->clock_skew_ns;
-        if (!e->skewed || skew < e->skew_min_ns)
-            e->skew_min_ns = skew;
-        if (!e->skewed || skew > e->skew_max_ns)
-            e->skew_max_ns = skew;
-        e->skewed = true;
-    }
-    e->origin = info->sampling.origin;
-    e->rate = info->sampling.rate;
-    e->exported_flows = info->exported_flows;
-    e->ignored_packets = info->ignored_packets;
-    e->not_sent_flows = info->not_sent_flows;
-}
-
-/* No memory to note a stream or exporter: none of its counts is taken up now, all are with a later look. */
-static void postpone(const weir_counters *c, uint64_t *left, uint64_t *upper, uint64_t *total)
-{
-    uint64_t counts[N_COUNTERS], before[N_COUNTERS] = {0};
-    difference(counts, before, c);
-    for (size_t i = 0; i < N_COUNTERS; i++) {
-        left[i] -= counts[i];
-        total[i] -= counts[i];
-        if (upper)
-            upper[i] -= counts[i];
-    }
-}
-
-/* Take what a stream counted since the last look out of left, which is what its exporter counted. False: out of memory. */
-static bool look_stream(struct insides *in, struct seen *x, const weir_exporter_info *exporter,
-                        const weir_stream_info *info, uint64_t *left)
-{
-    uint64_t hash = serial_hash(info->serial);
-    struct seen *s = seen_find(&in->streams, hash, info->serial);
-    bool fresh = !s;
-    if (fresh) {
-        s = seen_add(&in->streams, hash, info->serial);
-        if (!s) {
-            postpone(info->counters, left, x->counters, in->total);
-            x->quick--; /* no other look may pass it by */
-            return false;
-        }
-        s->key = x->key;
-        s->key.has_domain = true;
-        s->key.domain = info->domain;
-        s->key.version = info->version;
-        s->key.port = exporter->scope == WEIR_SCOPE_PORT ? info->port : 0;
-        s->next = x->streams;
-        x->streams = s;
-        x->n_streams++;
-    }
-    s->look = in->look;
-    uint64_t quick = quick_of(info->counters);
-    if (quick == s->quick && !fresh)
-        return true;
-    s->quick = quick;
-    uint64_t counts[N_COUNTERS];
-    difference(counts, s->counters, info->counters);
-    struct entry *e = any(counts, N_COUNTERS) ? entry_of(in, s) : NULL;
-    if (e) {
-        give(e, left, counts);
-        note_stream(in, e, s, info, fresh, counts[AT_packets]);
-    }
-    s->last_ns = info->last_ns;
-    return true;
-}
-
-static bool look_exporter(struct insides *in, const weir_exporter_info *info, uint64_t *left)
-{
-    uint64_t hash = address_hash(in, &info->address);
-    struct seen *x = seen_find(&in->exporters, hash, info->serial);
+    uint64_t now[N_COUNTERS], counts[N_COUNTERS], missing[N_COUNTERS] = {0};
+    read_counters(now, info->counters);
+    struct seen *x = find_exporter(in, info);
     if (!x) {
-        x = seen_add(&in->exporters, hash, info->serial);
-        if (!x) {
-            postpone(info->counters, left, NULL, in->total);
-            return false;
-        }
-        memcpy(x->key.addr, info->address.addr, sizeof x->key.addr);
-        x->key.family = info->address.family;
-        x->last_ns = info->first_ns;
-        x->next = in->all;
-        in->all = x;
+        plus(later, now);
+        return false;
     }
     x->look = in->look;
     uint64_t quick = quick_of(info->counters);
-    if (quick == x->quick && info->n_streams == x->n_streams)
+    if (quick == x->quick && info->n_streams == x->n_streams) {
+        x->looked_ns = in->now_ns;
         return true;
-    x->quick = quick;
-    uint64_t counts[N_COUNTERS];
-    difference(counts, x->counters, info->counters);
-    for (size_t i = 0; i < N_COUNTERS; i++)
-        left[i] -= counts[i];
-    bool whole = true;
+    }
     size_t cursor = 0, n = 0;
-    for (weir_stream_info s; weir_stream_next(in->d, info->handle, &cursor, &s) == WEIR_OK; n++)
-        whole &= look_stream(in, x, info, &s, counts);
-    if (n < x->n_streams || !whole)
-        streams_sweep(in, x, counts);
+    bool whole = true;
+    for (weir_stream_info s; weir_stream_next(in->d, info->handle, &cursor, &s) == WEIR_OK; n++) {
+        struct seen *stream = find_stream(in, x, info, &s);
+        if (!stream) {
+            read_counters(counts, s.counters);
+            plus(missing, counts);
+            whole = false;
+            continue;
+        }
+        bool fresh = stream->look == 0; /* it may have templates, and has counted nothing */
+        stream->look = in->look;
+        if (fresh || quick_of(s.counters) != stream->quick)
+            take_stream(in, x, stream, &s);
+    }
+    x->quick = x->glance =
+        whole ? quick : quick - 1; /* so that the next look does not pass it by */
+    x->n_quick = 0;
+    memcpy(counts, now, sizeof counts);
+    minus(counts, x->counters);
+    minus(counts, missing);
+    plus(later, missing);
+    if (n != x->n_streams || !whole)
+        sweep_streams(in, x, x, counts);
+    plus(x->counters, counts);
     struct entry *e = any(counts, N_COUNTERS) ? entry_of(in, x) : NULL;
-    for (size_t i = 0; i < N_COUNTERS; i++)
-        *(e ? &e->sums[i] : &left[i]) += counts[i];
-    if (e && counts[AT_packets])
-        note_times(in, e, x->last_ns > in->looked_ns ? x->last_ns : in->looked_ns, info->last_ns);
-    x->last_ns = info->last_ns;
+    if (e) {
+        plus(e->sums, counts);
+        plus(in->total, counts);
+    }
+    if (e && counts[AT_packets]) {
+        x->last_ns = 0;
+        note_arrival(in, x, x, counts[AT_packets], info->first_ns, info->last_ns, 0);
+        widen_times(&e->first_ns, &e->last_ns, x->first_ns, x->last_ns);
+    }
+    x->seen_ns = info->last_ns;
+    x->looked_ns = in->now_ns;
     return whole;
 }
 
 /* Take up what the decoder has counted since the last time. False: memory was too short for some of it, which comes later. */
 static bool look(struct insides *in)
 {
-    uint64_t left[N_COUNTERS];
-    difference(left, in->total, weir_decoder_counters(in->d));
-    in->look++;
+    uint64_t left[N_COUNTERS], later[N_COUNTERS] = {0};
     bool whole = true;
     size_t cursor = 0, n = 0;
+    in->look++;
     for (weir_exporter_info e; weir_exporter_next(in->d, &cursor, &e) == WEIR_OK; n++)
-        whole &= look_exporter(in, &e, left);
-    if (n < in->exporters.n || !whole)
+        whole &= look_exporter(in, &e, later);
+    read_counters(left, weir_decoder_counters(in->d));
+    minus(left, in->total);
+    minus(left, later);
+    if (n != in->exporters.n || !whole)
         for (struct seen **at = &in->all; *at;) {
             struct seen *x = *at;
             if (x->look == in->look) {
@@ -560,13 +632,67 @@ static bool look(struct insides *in)
                 continue;
             }
             *at = x->next;
-            streams_sweep(in, x, left);
+            sweep_streams(in, x, NULL, left);
             seen_free(&in->exporters, x);
         }
-    for (size_t i = 0; i < N_COUNTERS; i++)
-        in->own.sums[i] += left[i];
-    in->looked_ns = in->now_ns;
+    plus(in->own.sums, left);
+    plus(in->total, left);
     return whole;
+}
+
+/* Within a second of now; clocks of captures go back, too. */
+static bool heard_now(const struct insides *in, int64_t ns)
+{
+    return in->now_ns - ns < SECOND_NS && ns - in->now_ns < SECOND_NS;
+}
+
+/* The cheap half of a look, between two of them: counters are taken of streams alone that have fallen silent, for only
+ * such can have to make room before the next one. */
+static void glance_exporter(struct insides *in, const weir_exporter_info *info)
+{
+    struct seen *x = find_exporter(in, info);
+    if (!x)
+        return;
+    uint64_t quick = quick_of(info->counters);
+    if (quick == x->glance && x->n_quick == 0) {
+        x->looked_ns = in->now_ns;
+        return;
+    }
+    x->glance = quick;
+    x->n_quick = 0;
+    size_t cursor = 0;
+    for (weir_stream_info s; weir_stream_next(in->d, info->handle, &cursor, &s) == WEIR_OK;) {
+        struct seen *stream = find_stream(in, x, info, &s);
+        if (!stream)
+            continue;
+        glance_stream(in, x, stream, &s);
+        if (stream->glance == stream->quick && stream->look)
+            continue;
+        if (heard_now(in, s.last_ns) && heard_now(in, info->last_ns)) {
+            x->n_quick++;
+            continue;
+        }
+        if (stream->look == 0)
+            stream->look = in->look;
+        take_stream(in, x, stream, &s);
+    }
+    x->looked_ns = in->now_ns;
+}
+
+/* At most about MAX_GLANCES streams at a time: with more of them, every second, third, ... exporter. */
+static void glance(struct insides *in)
+{
+    size_t cursor = 0, n = 0;
+    uint64_t parts = in->n_found / MAX_GLANCES + 1, part = in->part++ % parts;
+    for (weir_exporter_info e; weir_exporter_next(in->d, &cursor, &e) == WEIR_OK; n++) {
+        if (e.serial % parts == part)
+            glance_exporter(in, &e);
+        n += e.n_streams;
+    }
+    in->n_found = n;
+    /* What is no more must not take more memory than what is. */
+    if (in->streams.n + in->exporters.n > 2 * n + 4096)
+        (void)look(in);
 }
 
 /* ---- rows ---- */
@@ -576,37 +702,20 @@ static int64_t micros(int64_t ns)
     return ns / 1000 - (ns % 1000 < 0);
 }
 
-/* Values of a column for n rows. NULL: out of memory. */
-static uint64_t *column_room(struct insides *in, uint32_t n)
+/* One sum of n rows: of those from e on, and of the collector's behind the last of them. Nothing where all are 0. */
+static bool put_sums(const struct insides *in, flow_batch *b, uint32_t row, uint32_t n, size_t at,
+                     const struct entry *e)
 {
-    if (in->cap_column < n) {
-        uint64_t *grown = realloc(in->column, n * sizeof *grown);
-        if (!grown)
-            return NULL;
-        in->column = grown;
-        in->cap_column = n;
-    }
-    return in->column;
-}
-
-/* A whole column of sums, narrowed to its type by the batch; none when all are 0. */
-static bool put_sums(struct insides *in, flow_batch *b, uint32_t row, uint32_t n, size_t at)
-{
-    uint64_t *v = column_room(in, n), bits = in->own.sums[at];
-    if (!v)
-        return false;
-    uint32_t i = 0;
-    for (const struct entry *e = in->first; e; e = e->next, i++) {
-        v[i] = e->sums[at];
+    uint64_t v[BLOCK], bits = 0;
+    for (uint32_t i = 0; i < n; i++, e = e ? e->next : NULL) {
+        v[i] = (e ? e : &in->own)->sums[at];
         bits |= v[i];
     }
-    if (i < n)
-        v[i] = in->own.sums[at];
     if (bits == 0)
         return true;
     void *to = flow_batch_values(b, columns[at], row, n);
     if (to)
-        memcpy(to, v, n * sizeof *v); /* u64 and s64 alone: the test of this file looks */
+        memcpy(to, v, n * sizeof *v); /* all of these columns are of 8 octets */
     return to;
 }
 
@@ -635,12 +744,14 @@ static bool put_stream(flow_batch *b, uint32_t row, const struct entry *e)
            flow_batch_set_f64(b, FLOW_LEDGER_sampling_rate, row, e->rate) &&
            flow_batch_set_key(b, FLOW_LEDGER_sampling_source, row, origin,
                               (uint32_t)strlen(origin)) &&
-           (!e->skewed || (flow_batch_set_u64(b, FLOW_LEDGER_clock_skew_min, row,
-                                              (uint64_t)micros(e->skew_min_ns)) &&
-                           flow_batch_set_u64(b, FLOW_LEDGER_clock_skew_max, row,
-                                              (uint64_t)micros(e->skew_max_ns)) &&
-                           (e->key.version == 10 ||
-                            flow_batch_set_u64(b, FLOW_LEDGER_uptime, row, e->uptime_ms)))) &&
+           (!e->unit || flow_batch_set_key(b, FLOW_LEDGER_sequence_unit, row, e->unit,
+                                           (uint32_t)strlen(e->unit))) &&
+           (e->last_ns == 0 || (flow_batch_set_u64(b, FLOW_LEDGER_clock_skew_min, row,
+                                                   (uint64_t)micros(e->skew_min_ns)) &&
+                                flow_batch_set_u64(b, FLOW_LEDGER_clock_skew_max, row,
+                                                   (uint64_t)micros(e->skew_max_ns)) &&
+                                (e->key.version == 10 ||
+                                 flow_batch_set_u64(b, FLOW_LEDGER_uptime, row, e->uptime_ms)))) &&
            put_said(b, FLOW_LEDGER_exported_flows, row, e->exported_flows) &&
            put_said(b, FLOW_LEDGER_ignored_packets, row, e->ignored_packets) &&
            put_said(b, FLOW_LEDGER_not_sent_flows, row, e->not_sent_flows);
@@ -655,24 +766,41 @@ static bool put_entry(const struct insides *in, flow_batch *b, uint32_t row, con
            (!e->is_stream || put_stream(b, row, e));
 }
 
-/* The current minute as rows behind those of b. False: out of memory, b is as before. */
-static bool put_rows(struct insides *in, flow_batch *b)
+/* Note up to when is counted. No two parts of one minute have the same, and what is cut later has more: by it a reader tells
+ * whether what a checkpoint has of a minute is in the archive by now (read.c). */
+static void tell(struct insides *in)
 {
-    bool own = any(in->own.sums, N_SUMS);
-    uint32_t n = (uint32_t)in->n_entries + own;
-    if (n == 0)
-        return true;
-    uint32_t before = flow_batch_rows(b), row = flow_batch_add_rows(b, n);
-    bool ok = row != UINT32_MAX;
-    for (size_t at = 0; ok && at < N_SUMS; at++)
-        if (columns[at] != NONE)
-            ok = put_sums(in, b, row, n, at);
-    for (const struct entry *e = in->first; ok && e; e = e->next)
-        ok = put_entry(in, b, row++, e);
-    if (ok && own)
-        ok = put_entry(in, b, row, &in->own) &&
-             (!in->has_receiver ||
-              flow_batch_set_u64(b, FLOW_LEDGER_receive_buffer, row, in->receiver.buffer));
+    int64_t ns = in->now_ns < in->minute_ns  ? in->minute_ns
+                 : in->now_ns > in->until_ns ? in->until_ns
+                                             : in->now_ns;
+    if (in->cut_minute_ns == in->minute_ns && ns < in->cut_ns + 1000)
+        ns = in->cut_ns + 1000; /* columns are in microseconds */
+    if (ns > in->told_ns)
+        in->told_ns = ns;
+}
+
+/* The current minute as rows behind those of b, the collector's own as the last. False: out of memory, b is as before. */
+static bool put_rows(const struct insides *in, flow_batch *b)
+{
+    bool own = any(in->own.sums, N_SUMS) || (in->has_receiver && in->n_entries > 0), ok = true;
+    uint32_t before = flow_batch_rows(b), left = (uint32_t)in->n_entries + own;
+    const struct entry *e = in->first;
+    while (ok &&
+           left > 0) { /* block by block, each still in the cache when its next column is put */
+        uint32_t n = left < BLOCK ? left : BLOCK, row = flow_batch_add_rows(b, n);
+        ok = row != UINT32_MAX;
+        for (size_t at = 0; ok && at < N_SUMS; at++)
+            ok = columns[at] == NONE || put_sums(in, b, row, n, at, e);
+        for (uint32_t i = 0; ok && i < n; i++, e = e ? e->next : NULL) {
+            ok = put_entry(in, b, row + i, e ? e : &in->own);
+            if (ok && !e && in->has_receiver)
+                ok = flow_batch_set_u64(b, FLOW_LEDGER_receive_buffer, row + i,
+                                        in->receiver.buffer) &&
+                     flow_batch_set_u64(b, FLOW_LEDGER_last, row + i,
+                                        (uint64_t)micros(in->told_ns));
+        }
+        left -= n;
+    }
     if (!ok)
         flow_batch_cut(b, before);
     return ok;
@@ -693,10 +821,15 @@ static void sum_up(struct insides *in)
 static void cut(struct insides *in)
 {
     (void)look(in);
+    tell(in);
     if (in->n_entries + flow_batch_rows(in->ready) > MAX_READY)
         sum_up(in);
-    if (put_rows(in, in->ready))
-        entries_clear(in);
+    if (!put_rows(in, in->ready))
+        return;
+    entries_clear(in);
+    in->cut_ns = in->told_ns;
+    in->cut_minute_ns = in->minute_ns;
+    in->told_ns = 0;
 }
 
 /* ---- the account ---- */
@@ -750,7 +883,6 @@ void ledger_account_free(ledger_account *a)
     flow_batch_free(in->ready);
     flow_batch_free(in->scratch);
     free(in->slots);
-    free(in->column);
     free(in);
     free(a);
 }
@@ -798,7 +930,7 @@ void ledger_account_cut(ledger_account *a)
 
 void ledger_account_sample(ledger_account *a)
 {
-    (void)look(a->in);
+    glance(a->in);
 }
 
 bool ledger_account_ready(const ledger_account *a)
@@ -839,6 +971,17 @@ static void add(struct insides *in, struct entry *e, size_t at, uint64_t n)
         (e ? e : &in->own)->sums[at] += n;
 }
 
+/* NULL: nobody has heard of it. */
+static const struct seen *exporter_at(const struct insides *in, const weir_endpoint *from)
+{
+    const struct table *t = &in->exporters;
+    const struct seen *s = t->n_slots ? *seen_slot(t, address_hash(in, from)) : NULL;
+    while (s && !(s->key.family == from->family &&
+                  memcmp(s->key.addr, from->addr, from->family == 4 ? 4 : 16) == 0))
+        s = s->chain;
+    return s;
+}
+
 static struct entry *of_stream(struct insides *in, const struct ledger_stream *s,
                                int64_t received_ns)
 {
@@ -846,7 +989,8 @@ static struct entry *of_stream(struct insides *in, const struct ledger_stream *s
     k.has_domain = true;
     k.domain = s->domain;
     k.version = s->version;
-    k.port = s->exporter.port;
+    const struct seen *x = exporter_at(in, &s->exporter);
+    k.port = x && x->ports_apart ? s->exporter.port : 0;
     return entry_get(in, &k);
 }
 
@@ -866,16 +1010,6 @@ void ledger_account_reversed(ledger_account *a, const struct ledger_stream *s, u
         add(a->in, of_stream(a->in, s, 0), AT_flows_reversed, flows);
 }
 
-static bool is_exporter(const struct insides *in, const weir_endpoint *from)
-{
-    const struct table *t = &in->exporters;
-    const struct seen *s = t->n_slots ? *seen_slot(t, address_hash(in, from)) : NULL;
-    while (s && !(s->key.family == from->family &&
-                  memcmp(s->key.addr, from->addr, from->family == 4 ? 4 : 16) == 0))
-        s = s->chain;
-    return s;
-}
-
 /* Packets of an address of which nothing else may be known. */
 static void add_packets(struct insides *in, const weir_endpoint *from, int64_t received_ns,
                         size_t at, uint64_t packets)
@@ -884,7 +1018,7 @@ static void add_packets(struct insides *in, const weir_endpoint *from, int64_t r
         return;
     struct key k = key_of(in, from, received_ns);
     struct entry *e = entry_find(in, &k, base_hash(&k, sizeof k, in->seed));
-    if (!e && is_exporter(in, from)) {
+    if (!e && exporter_at(in, from)) {
         e = entry_get(in, &k);
     } else if (!e && in->n_strangers < MAX_STRANGERS) {
         e = entry_get(in, &k);
@@ -921,9 +1055,10 @@ void ledger_account_receiver(ledger_account *a, const struct ledger_receiver *to
     in->has_receiver = true;
 }
 
-/* ---- over a restart: "WEIRACC1", rows as flow_batch_save has them, a hash of all before it ---- */
+/* ---- over a restart: "WEIRACC2", u64 octets of the rows, rows as flow_batch_save has them, further ones for who goes on
+ * from them, a hash of all before it ---- */
 
-/* What waits for its template does not outlive the process that has it: whoever goes on from these rows finds it expired. */
+/* What waits for its template does not outlive the process that has it: whoever goes on from the rows finds it expired. */
 static bool put_expired(const struct insides *in, flow_batch *b)
 {
     for (const struct seen *x = in->all; x; x = x->next)
@@ -938,45 +1073,73 @@ static bool put_expired(const struct insides *in, flow_batch *b)
     return true;
 }
 
+/* These rows as octets. */
+static bool save_rows(const flow_batch *rows, base_buf *out)
+{
+    flow_batch_save(rows, 0, out);
+    return !out->failed;
+}
+
 weir_status ledger_account_save(const ledger_account *a, base_buf *out)
 {
     struct insides *in = a->in;
+    size_t start = out->len, at = start + sizeof magic;
     (void)look(in);
+    tell(in);
     flow_batch_reset(in->scratch);
-    weir_status status = flow_batch_append(in->scratch, in->ready, NULL);
-    if (status == WEIR_OK && !(put_rows(in, in->scratch) && put_expired(in, in->scratch)))
-        status = WEIR_ENOMEM;
-    if (status == WEIR_OK) {
-        size_t start = out->len;
-        base_buf_add(out, magic, sizeof magic);
-        flow_batch_save(in->scratch, 0, out);
-        if (!out->failed)
-            base_buf_u64(out, base_hash(out->data + start, out->len - start, 0));
-        status = out->failed ? WEIR_ENOMEM : WEIR_OK;
-    }
+    bool good = flow_batch_append(in->scratch, in->ready, NULL) == WEIR_OK &&
+                put_rows(in, in->scratch);
+    base_buf_add(out, magic, sizeof magic);
+    base_buf_u64(out, 0);
+    good = good && save_rows(in->scratch, out);
+    for (size_t i = 0; good && i < 8; i++) /* how long that was, at its place */
+        out->data[at + i] = (char)((uint64_t)(out->len - at - 8) >> 8 * (7 - i));
     flow_batch_reset(in->scratch);
-    return status;
+    good = good && put_expired(in, in->scratch) && save_rows(in->scratch, out);
+    if (good)
+        base_buf_u64(out, base_hash(out->data + start, out->len - start, 0));
+    flow_batch_reset(in->scratch);
+    return good && !out->failed ? WEIR_OK : WEIR_ENOMEM;
 }
 
-weir_status ledger_account_load(ledger_account *a, const uint8_t *data, size_t len, weir_err *err)
+weir_status ledger_account_parse(const uint8_t *data, size_t len, bool go_on, size_t most,
+                                 flow_batch *out, weir_err *err)
 {
     const char *what = "saved account";
-    struct insides *in = a->in;
-    if (in->n_entries || any(in->own.sums, N_SUMS))
-        return weir_err_set(err, WEIR_EINVAL, 0, "%s: this one has counted something already",
-                            what);
-    if (len < sizeof magic + 8 || memcmp(data, magic, sizeof magic) != 0)
+    const size_t head = sizeof magic + 8;
+    if (len < head + 8 || memcmp(data, magic, sizeof magic) != 0)
         return weir_err_set(err, WEIR_EFORMAT, 0,
                             "%s: not begun by %.8s, so it is something else or of another version",
                             what, magic);
     if (base_hash(data, len - 8, 0) != weir_be(data + len - 8, 8))
         return weir_err_set(err, WEIR_EFORMAT, len - 8,
                             "%s: checksum does not match, the octets are damaged", what);
-    weir_status status =
-        flow_batch_load(in->ready, data + sizeof magic, len - sizeof magic - 8, err);
-    if (status == WEIR_OK || status == WEIR_ENOMEM)
+    size_t rest = len - head - 8;
+    uint64_t n = weir_be(data + sizeof magic, 8);
+    if (n > rest)
+        return weir_err_set(err, WEIR_EFORMAT, sizeof magic, "%s: its rows are cut short", what);
+    /* Whatever ends a part stays behind all of it (read.c). */
+    uint32_t before = flow_batch_rows(out);
+    weir_status status = WEIR_OK;
+    if (go_on)
+        status = flow_batch_load_most(out, data + head + n, rest - n, most, err);
+    if (status == WEIR_OK)
+        status = flow_batch_load_most(out, data + head, n, most, err);
+    if (status == WEIR_OK)
+        return WEIR_OK;
+    flow_batch_cut(out, before);
+    if (status == WEIR_ENOMEM)
         return status;
     if (err)
         err->code = WEIR_EFORMAT;
     return WEIR_EFORMAT;
+}
+
+weir_status ledger_account_load(ledger_account *a, const uint8_t *data, size_t len, weir_err *err)
+{
+    struct insides *in = a->in;
+    if (in->n_entries || any(in->own.sums, N_SUMS))
+        return weir_err_set(err, WEIR_EINVAL, 0,
+                            "saved account: this one has counted something already");
+    return ledger_account_parse(data, len, true, SIZE_MAX, in->ready, err);
 }

@@ -45,7 +45,7 @@ bool ledger_account_ready(const ledger_account *a); /* there are some */
 /* Which stream: as weir_packet says it. */
 struct ledger_stream {
     weir_endpoint
-        exporter; /* port: only where the exporter's ports are kept apart (WEIR_SCOPE_PORT), else 0 */
+        exporter; /* its port counts only where the exporter's ports are kept apart (WEIR_SCOPE_PORT) */
     uint32_t domain;
     uint16_t version;
 };
@@ -80,5 +80,12 @@ void ledger_account_receiver(ledger_account *a, const struct ledger_receiver *to
  * nothing yet. WEIR_EFORMAT: damaged. */
 weir_status ledger_account_save(const ledger_account *a, base_buf *out);
 weir_status ledger_account_load(ledger_account *a, const uint8_t *data, size_t len, weir_err *err);
+
+/* The rows of such octets alone, appended to a batch that takes at most so much memory then. They are parts: rows of one
+ * minute, of which the last is the collector's own where it listens (no exporter, domain and version); its column `last`
+ * says up to when the part counts. go_on: with what follows when the process that saved them is no more. WEIR_EFORMAT:
+ * damaged, or beyond `most`; out is as before. */
+weir_status ledger_account_parse(const uint8_t *data, size_t len, bool go_on, size_t most,
+                                 flow_batch *out, weir_err *err);
 
 #endif

@@ -10,12 +10,9 @@
 static const int64_t MINUTE = 60000000, SECOND = 1000000;
 
 enum {
-    SLACK_US = 2000000, /* so much less than a minute of listening is no interruption */
-    LATE_US =
-        6 *
-        60000000, /* the ledger may end so long before the end of what is asked for: flows come late, and
-                               the current minute has no row yet */
-    MAX_SPANS = 1 << 22 /* minutes with an interruption that are looked at */
+    SLACK_US = 2000000,  /* so much less than a minute of listening is no interruption */
+    LATE_US = 180000000, /* the current minute has no row yet, and a row takes its time */
+    MAX_SPANS = 1 << 22  /* minutes with an interruption that are looked at */
 };
 
 static const enum flow_ledger_id used[] = {
@@ -38,6 +35,7 @@ static const enum flow_ledger_id used[] = {
     FLOW_LEDGER_kernel_drops,
     FLOW_LEDGER_listened,
     FLOW_LEDGER_sequence_lost,
+    FLOW_LEDGER_sequence_unit,
     FLOW_LEDGER_sequence_unsure,
 };
 
@@ -377,7 +375,7 @@ void ledger_missing_of(const struct ledger_row *row, double average, struct ledg
     double *missing = out->flows;
     bool *estimated = out->estimated;
     missing[LEDGER_CAUSE_SEQUENCE] = ledger_flows_missing(row, &estimated[LEDGER_CAUSE_SEQUENCE]);
-    if (row->version == 9 && !(ledger_flows_a_packet(row) > 0))
+    if (!(ledger_flows_a_packet(row) > 0) && strcmp(ledger_sequence_unit(row), "packets") == 0)
         missing[LEDGER_CAUSE_SEQUENCE] =
             (double)ledger_signed(row, FLOW_LEDGER_sequence_lost) * average;
     missing[LEDGER_CAUSE_OUTPUT] = (double)(lost < flows ? lost : flows);

@@ -39,6 +39,7 @@ struct ledger_exporters {
     size_t slots;
     uint64_t seed;
     int64_t first_minute, last_minute;
+    double decoded; /* packets of all */
     bool any;
     struct ledger_exporter *exporters;
     size_t n_exporters;
@@ -132,19 +133,25 @@ static struct stream *stream_of(ledger_exporters *x, const struct ledger_row *ro
     return s;
 }
 
-static double average_of(const struct stream *s, const struct ledger_row *row)
+/* Flows of a packet: of this minute, else of the stream until now, else of all. */
+static double average_of(const ledger_exporters *x, const struct stream *s,
+                         const struct ledger_row *row)
 {
-    double near = ledger_flows_a_packet(row);
-    return near > 0 ? near : s->flows > 0 && s->decoded > 0 ? s->flows / s->decoded : 1;
+    double near = ledger_flows_a_packet(row), all = (double)x->collector.flows;
+    if (near > 0)
+        return near;
+    if (s->flows > 0 && s->decoded > 0)
+        return s->flows / s->decoded;
+    return all > 0 && x->decoded > 0 ? all / x->decoded : 1;
 }
 
-static void count_stream(struct stream *s, const struct ledger_row *row)
+static void count_stream(const ledger_exporters *x, struct stream *s, const struct ledger_row *row)
 {
     uint64_t flows = ledger_count(row, FLOW_LEDGER_flows),
              packets = ledger_count(row, FLOW_LEDGER_packets);
     struct ledger_missing missing;
     ledger_fold(&s->sum, row);
-    ledger_missing_of(row, average_of(s, row), &missing);
+    ledger_missing_of(row, average_of(x, s, row), &missing);
     for (int i = 0; i < LEDGER_N_CAUSES; i++) {
         s->lost += missing.flows[i];
         s->estimated |= missing.estimated[i];
@@ -180,6 +187,7 @@ bool ledger_exporters_row(void *user, const struct ledger_row *row)
     (void)ledger_findings_row(x->findings, row);
     c->packets += ledger_count(row, FLOW_LEDGER_packets);
     c->flows += ledger_count(row, FLOW_LEDGER_flows);
+    x->decoded += (double)ledger_count(row, FLOW_LEDGER_decoded);
     c->packets_dropped += ledger_count(row, FLOW_LEDGER_packets_dropped);
     c->packets_refused += ledger_count(row, FLOW_LEDGER_packets_refused);
     c->flows_lost += ledger_count(row, FLOW_LEDGER_flows_lost);
@@ -190,7 +198,7 @@ bool ledger_exporters_row(void *user, const struct ledger_row *row)
     } else {
         struct stream *s = stream_of(x, row);
         if (s)
-            count_stream(s, row);
+            count_stream(x, s, row);
     }
     return !x->failed;
 }
@@ -302,7 +310,11 @@ static double dropped_flows(const ledger_exporters *x, size_t from, size_t to)
         decoded += s->decoded;
     }
     double share = packets > 0 ? unnumbered / packets : 1;
-    return share * dropped * (flows > 0 && decoded > 0 ? flows / decoded : 1);
+    double all = (double)x->collector.flows, average = flows > 0 && decoded > 0 ? flows / decoded
+                                                       : all > 0 && x->decoded > 0
+                                                           ? all / x->decoded
+                                                           : 1;
+    return share * dropped * average;
 }
 
 static void add_warnings(const ledger_exporters *x, struct ledger_exporter *e)

@@ -179,9 +179,13 @@ static void add_number(base_buf *b, const struct ledger_number *n)
 
 /* --- sentences --- */
 
-static const char *unit_of(uint8_t version)
+/* What {lost} counts. */
+static const char *unit_of(const struct draft *d)
 {
-    return version == 9 ? "packet" : version == 10 ? "record" : "flow";
+    for (uint32_t i = 0; i < d->n_texts; i++)
+        if (strcmp(d->texts[i].name, "UNIT") == 0)
+            return d->texts[i].text;
+    return "flow";
 }
 
 /* What stands for {name}: of a draft's numbers and texts; the exporter as options take it. */
@@ -197,7 +201,7 @@ static void add_named(base_buf *b, const struct draft *d, const char *name, size
             return;
         base_buf_char(b, ' ');
         if (noun_len == 4 && memcmp(noun, "UNIT", 4) == 0)
-            base_buf_str(b, unit_of(d->pub.version));
+            base_buf_str(b, unit_of(d));
         else
             base_buf_add(b, noun, noun_len);
         if (n->value != 1)

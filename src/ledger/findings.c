@@ -410,6 +410,7 @@ static void gather_stream(ledger_findings *f, struct findings_stream *s, const s
     gather_clock(s, r);
     gather_uptime(s, r);
     gather_loss(f, s, r);
+    s->unit = ledger_sequence_unit(r);
     uint64_t resets = ledger_count(r, FLOW_LEDGER_sequence_resets),
              restarts = ledger_count(r, FLOW_LEDGER_restarts);
     resets = resets > restarts ? resets - restarts : 0;
@@ -435,7 +436,6 @@ static void gather_exporter(ledger_findings *f, struct findings_exporter *e,
 {
     uint64_t packets = ledger_count(r, FLOW_LEDGER_packets);
     e->refused += ledger_count(r, FLOW_LEDGER_packets_refused);
-    e->dropped += ledger_count(r, FLOW_LEDGER_packets_dropped);
     e->state_limit = e->state_limit || ledger_count(r, FLOW_LEDGER_rejected_state_limit) > 0;
     if (!packets)
         return;

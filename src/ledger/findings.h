@@ -50,16 +50,13 @@ struct ledger_number {
 typedef struct ledger_finding {
     enum ledger_finding_id id;
     enum ledger_severity severity;
-    uint8_t exporter[16], exporter_len; /* 4, 16; 0: see collector */
-    bool
-        collector; /* it is the collector's matter; false with exporter_len 0: an exporter whose address
-                                           nobody knows (an IPFIX file) */
-    uint16_t exporter_port; /* 0: not told apart */
+    bool collector;                     /* it is the collector's matter */
+    uint8_t exporter[16], exporter_len; /* 4, 16; 0: the collector, or nobody knows (IPFIX file) */
+    uint16_t exporter_port;             /* 0: not told apart */
+    bool has_domain;                    /* false: it is about all that the exporter sends */
     uint32_t domain;
-    bool has_domain; /* false: it is about all that the exporter sends */
-    uint8_t version; /* 0: the same */
-    int64_t from_us,
-        to_us; /* start of the first minute in which it was seen, end of the last one */
+    uint8_t version;        /* 0: as has_domain */
+    int64_t from_us, to_us; /* start of the first minute it was seen in, end of the last one */
     struct ledger_number numbers[LEDGER_FINDING_NUMBERS];
     size_t n_numbers;
     const char *sentence; /* what is wrong: "412 of 9,100 flows ..." */

@@ -76,7 +76,8 @@ struct findings_stream {
     uint32_t domain;
     bool has_domain;
     uint8_t version;
-    uint32_t of; /* index of its exporter */
+    const char *unit; /* of its sequence numbers, as found last */
+    uint32_t of;      /* index of its exporter */
     int64_t first_minute, last_minute;
     uint32_t minutes; /* with packets */
     uint64_t packets, records, flows, options;
@@ -122,7 +123,7 @@ struct findings_stream {
 struct findings_exporter {
     uint8_t addr[16], len;
     bool state_limit; /* some of its packets found no room */
-    uint64_t packets, refused, dropped;
+    uint64_t packets, refused;
     uint32_t minutes;       /* with packets */
     int64_t last_minute;    /* of them */
     uint64_t last_number;   /* its number among all minutes of the ledger */

@@ -2,12 +2,12 @@
  * what it means and when it speaks, registry/thresholds.tsv the numbers. */
 #include "ledger/findings_in.h"
 
+#include <weir/decoder.h>
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { COLLECTOR = -1 };
 
 static const int64_t minute = FINDINGS_MINUTE, second = FINDINGS_SECOND,
                      year_2000 = INT64_C(946684800) * FINDINGS_SECOND;
@@ -35,7 +35,7 @@ static int64_t abs64(int64_t v)
 
 /* --- drafts --- */
 
-/* What a failed draft is written into. */
+/* A new draft; NULL: out of memory, which all that fill it bear. */
 static struct draft *draft_of(ledger_findings *f, enum ledger_finding_id id,
                               enum ledger_severity severity, int64_t from, int64_t to)
 {
@@ -386,9 +386,10 @@ static void judge_times(ledger_findings *f, const struct findings_stream *s)
     }
     const struct seen *r = &s->flows_reversed;
     if (r->n >= LIMIT_reversed_count) {
-        struct draft *d =
-            of_seen(f, s, LEDGER_FINDING_times_reversed,
-                    worse_if(share_from(r->n, s->flows, LIMIT_reversed_warning), false), r);
+        struct draft *d = of_seen(f, s, LEDGER_FINDING_times_reversed,
+                                  worse_if(share_from(r->n, s->flows, LIMIT_reversed_warning),
+                                           share_from(r->n, s->flows, LIMIT_reversed_broken)),
+                                  r);
         count(d, "reversed", r->n);
         count(d, "flows", s->flows);
         share(d, r->n, s->flows);
@@ -401,7 +402,10 @@ static void judge_times(ledger_findings *f, const struct findings_stream *s)
 static const char *wrong_unit(const struct findings_stream *s)
 {
     double packets = (double)s->packets, records = (double)s->records;
-    if (s->packets < LIMIT_unit_packets || s->records == 0)
+    if (strcmp(s->unit, "none") == 0)
+        return "something else";
+    if (s->packets < LIMIT_unit_packets || s->records == 0 ||
+        strcmp(s->unit, weir_sequence_unit(s->version)) != 0)
         return NULL;
     double slack = LIMIT_unit_slack / 1000.0, each = records / packets;
     double lost = (double)s->lost + (double)s->lost_here, twice = (double)s->sequence_duplicated.n;
@@ -430,9 +434,8 @@ static void judge_loss(ledger_findings *f, const struct findings_stream *s)
 {
     if (s->lost <= 0 || !s->loss_minutes)
         return;
-    uint64_t lost = (uint64_t)s->lost, got = s->version == 9    ? s->packets
-                                             : s->version == 10 ? s->records
-                                                                : s->flows;
+    bool packets = strcmp(s->unit, "packets") == 0, records = strcmp(s->unit, "records") == 0;
+    uint64_t lost = (uint64_t)s->lost, got = packets ? s->packets : records ? s->records : s->flows;
     bool steady = s->minutes >= LIMIT_loss_steady_minutes &&
                   share_from(s->loss_minutes, s->minutes, LIMIT_loss_steady_share);
     struct draft *d =
@@ -443,6 +446,7 @@ static void judge_loss(ledger_findings *f, const struct findings_stream *s)
     count(d, "lost", lost);
     count(d, "due", lost + got);
     share(d, lost, lost + got);
+    text(d, "UNIT", packets ? "packet" : records ? "record" : "flow");
     count(d, "minutes", s->loss_minutes);
     count(d, "active", s->minutes > s->loss_minutes ? s->minutes : s->loss_minutes);
     if (!steady) {

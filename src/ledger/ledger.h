@@ -53,14 +53,14 @@ void ledger_fold(struct ledger_row *dst, const struct ledger_row *src);
 /* The rows of one or more archives whose minute overlaps [from_us, to_us], partition by partition, those of one partition
  * folded by minute and key (workers folded together unless by_worker) and in order of minute, then exporter, port, domain,
  * version. A plain directory or file has no ledger: no rows. each: false ends it.
- * A partition that takes more than 256 MiB (hostile, or some hundred thousand streams) comes in pieces, each folded and in
+ * A partition that takes more than max_octets (hostile, or some hundred thousand streams) comes in pieces, each folded and in
  * order by itself. Values that do not fit their column are null, and so are columns that a file has not.
  * WEIR_OK; WEIR_EIO, WEIR_EFORMAT: a file could not be read, the others were (err names the first); WEIR_ENOMEM. */
 struct ledger_range {
     int64_t from_us, to_us; /* INT64_MIN, INT64_MAX: all */
     bool by_worker;
-    const uint64_t *
-        columns; /* LEDGER_WORDS words, bit i: read column i too; NULL: all. Keys are always read */
+    const uint64_t *columns; /* LEDGER_WORDS words, bit i: read column i too; NULL: all */
+    size_t max_octets;       /* of a partition, folded; 0: 256 MiB */
 };
 typedef bool ledger_each_fn(void *user, const struct ledger_row *row);
 weir_status ledger_each(const char *const *paths, size_t n_paths, const struct ledger_range *range,
@@ -75,8 +75,12 @@ bool ledger_is_there(const char *dir);
 /* Flows that a decoded packet of this row had on average, 0: there were none. */
 double ledger_flows_a_packet(const struct ledger_row *r);
 
-/* How many flows never arrived according to sequence numbers, from a row: units of v9 are packets, and are as many flows as
- * its packets of that minute had on average; units of IPFIX are records, of which the flows' share counts (*estimated then
+/* The unit of a row's sequence_lost: "flows", "packets", "records", "none", "" (v1): that of its version, unless the exporter
+ * was found to count something else. */
+const char *ledger_sequence_unit(const struct ledger_row *r);
+
+/* How many flows never arrived according to sequence numbers, from a row: packets (v9) are as many flows as its packets of
+ * that minute had on average; of records (IPFIX) the flows' share counts (*estimated then
  * becomes true). Below 0 where more came late of what was missing in minutes before. */
 double ledger_flows_missing(const struct ledger_row *r, bool *estimated);
 

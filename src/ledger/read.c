@@ -2,7 +2,11 @@
 
 #include "archive/archive.h"
 #include "base/hash.h"
+#include "ledger/account.h"
+#include "ledger/checkpoint.h"
 #include "parquet/reader.h"
+
+#include <weir/decoder.h>
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -18,7 +22,10 @@
 
 enum {
     WINDOW = 4096,
-    MAX_OCTETS = 256 << 20, /* of gathered rows; beyond, what there is goes out first */
+    MAX_OCTETS =
+        256
+        << 20, /* of gathered rows, unless said otherwise; beyond, what there is goes out first */
+    MAX_ROWS = 1 << 20, /* of a checkpoint, which stand for nothing where they have no values */
     MAX_COLUMNS = FLOW_N_LEDGER_COLUMNS
 };
 
@@ -42,12 +49,29 @@ struct held {
     union ledger_value values[];
 };
 
+/* A part of a checkpoint: its rows [from, to), of which the last is the collector's own. */
+struct part {
+    int64_t minute, last; /* up to when it counts */
+    uint32_t from, to;
+    uint16_t worker, of; /* the checkpoint */
+    bool stored;         /* its rows are in the archive, or in another checkpoint */
+};
+
+/* The checkpoints beside an archive, n of them. */
+struct fresh {
+    flow_batch *rows[LEDGER_CHECKPOINTS];
+    size_t n, octets;
+    struct part *parts; /* n_parts, by minute, worker and last */
+    size_t n_parts, cap;
+};
+
 struct gather {
     uint8_t
         columns[MAX_COLUMNS]; /* that are read besides the key, n of them; their slot in values */
     size_t n;
     size_t stride;
     const struct ledger_range *range;
+    struct fresh *fresh; /* NULL: none */
     ledger_each_fn *each;
     void *user;
     bool ended; /* each does not want more */
@@ -147,7 +171,8 @@ static void gather_init(struct gather *g, const struct ledger_range *range, ledg
         if (columns[i].fold != FLOW_FOLD_KEY && (!range->columns || bit_of(range->columns, i)))
             g->columns[g->n++] = (uint8_t)i;
     g->stride = sizeof(struct held) + g->n * sizeof(union ledger_value);
-    g->max = MAX_OCTETS / g->stride;
+    size_t octets = range->max_octets ? range->max_octets : MAX_OCTETS;
+    g->max = octets / g->stride ? octets / g->stride : 1;
 }
 
 static void gather_done(struct gather *g)
@@ -314,9 +339,11 @@ static bool fits(enum flow_type t, uint64_t v, bool is_signed)
     }
 }
 
-static const char *source_of(const void *text, size_t len)
+/* Where a sampling rate is from or what sequence numbers count. */
+static const char *word_of(const void *text, size_t len)
 {
-    static const char *const names[] = {"configured", "header", "options", "record"};
+    static const char *const names[] = {"configured", "header", "options", "record",
+                                        "packets",    "flows",  "records", "none"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (len == strlen(names[i]) && memcmp(text, names[i], len) == 0)
             return names[i];
@@ -351,6 +378,8 @@ struct reading {
 
 struct group {
     struct reading keys[N_KEYS], columns[MAX_COLUMNS];
+    bool check;          /* it may have rows that are in a checkpoint too */
+    struct reading last; /* for that */
 };
 
 static void address_of(const struct parquet_bytes *text, struct address *out)
@@ -480,7 +509,7 @@ static bool value_at(const struct reading *c, size_t row, union ledger_value *ou
         if (!is_there(c, row))
             return false;
         memcpy(&text, slot_of(c, row, sizeof text), sizeof text);
-        out->text = source_of(text.data, text.len);
+        out->text = word_of(text.data, text.len);
         return true;
     default:
         return whole_at(c, row, &out->u64);
@@ -517,16 +546,65 @@ static bool key_at(const struct gather *g, struct group *x, size_t row, struct k
     return true;
 }
 
+/* The archive has this part of a worker's minute, and so all that ended before. */
+static void note_stored(struct fresh *f, int64_t minute, uint16_t worker, int64_t last)
+{
+    size_t from = 0, to = f->n_parts;
+    while (from < to) { /* the first part of this worker and minute */
+        size_t at = from + (to - from) / 2;
+        const struct part *p = &f->parts[at];
+        if (p->minute != minute ? p->minute < minute : p->worker < worker)
+            from = at + 1;
+        else
+            to = at;
+    }
+    for (; from < f->n_parts; from++) {
+        struct part *p = &f->parts[from];
+        if (p->minute != minute || p->worker != worker || p->last > last)
+            break;
+        p->stored = true;
+    }
+}
+
+static bool is_own(const struct key *k)
+{
+    return !k->exporter_len && !k->has_domain && !k->version;
+}
+
+/* Whether any row of the window is asked for. */
+static bool any_wanted(const struct gather *g, const struct reading *minutes, size_t n)
+{
+    for (size_t row = 0; row < n; row++) {
+        uint64_t v;
+        int64_t minute;
+        if (whole_at(minutes, row, &v) && minute_of(g->range, (int64_t)v, &minute))
+            return true;
+    }
+    return false;
+}
+
+static weir_status pass_over(struct reading *c, size_t n, weir_err *err)
+{
+    return c->cursor ? parquet_cursor_skip(c->cursor, n, err) : WEIR_OK;
+}
+
 static weir_status read_windows(struct gather *g, const parquet_file *f, struct group *x,
                                 uint64_t n_rows, weir_err *err)
 {
     for (uint64_t done = 0; done < n_rows && !g->ended;) {
         size_t n = n_rows - done < WINDOW ? (size_t)(n_rows - done) : WINDOW;
+        done += n;
+        WEIR_TRY(read_column(f, &x->keys[KEY_MINUTE], n, err));
+        bool any = any_wanted(g, &x->keys[KEY_MINUTE], n);
         for (size_t i = 0; i < N_KEYS; i++)
-            WEIR_TRY(read_column(f, &x->keys[i], n, err));
+            if (i != KEY_MINUTE)
+                WEIR_TRY(any ? read_column(f, &x->keys[i], n, err)
+                             : pass_over(&x->keys[i], n, err));
+        WEIR_TRY(any ? read_column(f, &x->last, n, err) : pass_over(&x->last, n, err));
         for (size_t i = 0; i < g->n; i++)
-            WEIR_TRY(read_column(f, &x->columns[i], n, err));
-        for (size_t row = 0; row < n && !g->ended; row++) {
+            WEIR_TRY(any ? read_column(f, &x->columns[i], n, err)
+                         : pass_over(&x->columns[i], n, err));
+        for (size_t row = 0; any && row < n && !g->ended; row++) {
             struct key k;
             union ledger_value v;
             bool wanted;
@@ -535,6 +613,13 @@ static weir_status read_windows(struct gather *g, const parquet_file *f, struct 
                                     parquet_name(f));
             if (!wanted)
                 continue;
+            if (x->check && is_own(&k)) {
+                uint64_t worker = 0, last = 0;
+                (void)whole_at(&x->keys[KEY_WORKER], row, &worker);
+                bool told = whole_at(&x->last, row, &last);
+                note_stored(g->fresh, k.minute, (uint16_t)worker,
+                            told ? (int64_t)last : INT64_MIN);
+            }
             struct held *h = gather_row(g, &k, err);
             if (!h)
                 return WEIR_ENOMEM;
@@ -542,7 +627,6 @@ static weir_status read_windows(struct gather *g, const parquet_file *f, struct 
                 if (value_at(&x->columns[i], row, &v))
                     held_fold(g, h, i, &v);
         }
-        done += n;
     }
     return WEIR_OK;
 }
@@ -575,8 +659,16 @@ static weir_status read_group(struct gather *g, const parquet_file *f, size_t gr
     if (!x)
         return no_memory(err);
     weir_status st = WEIR_OK;
+    const struct fresh *fresh = g->fresh;
+    if (fresh && fresh->n_parts) {
+        struct ledger_range minutes = {.from_us = fresh->parts[0].minute,
+                                       .to_us = fresh->parts[fresh->n_parts - 1].minute};
+        x->check = !group_outside(&minutes, f, group, minute);
+    }
+    if (x->check)
+        st = open_column(f, group, FLOW_LEDGER_last, info.n_rows, &x->last, err);
     for (size_t i = 0; i < N_KEYS && st == WEIR_OK; i++)
-        if (i != KEY_WORKER || g->range->by_worker)
+        if (i != KEY_WORKER || g->range->by_worker || x->check)
             st = open_column(f, group, key_columns[i], info.n_rows, &x->keys[i], err);
     for (size_t i = 0; i < g->n && st == WEIR_OK; i++)
         st = open_column(f, group, (enum flow_ledger_id)g->columns[i], info.n_rows, &x->columns[i],
@@ -587,6 +679,7 @@ static weir_status read_group(struct gather *g, const parquet_file *f, size_t gr
         close_column(&x->keys[i]);
     for (size_t i = 0; i < g->n; i++)
         close_column(&x->columns[i]);
+    close_column(&x->last);
     free(x);
     return st;
 }
@@ -622,7 +715,7 @@ static int64_t to_ns(int64_t us)
     return us < -MAX_TIME ? INT64_MIN : us > MAX_TIME ? INT64_MAX : us * 1000;
 }
 
-bool ledger_is_there(const char *dir)
+static bool has_ledger(const char *dir)
 {
     struct stat st;
     size_t n = strlen(dir) + sizeof "/ledger";
@@ -635,12 +728,26 @@ bool ledger_is_there(const char *dir)
     return there;
 }
 
-/* One archive; false: it is no use to go on. */
-static bool read_archive(struct gather *g, const char *path, weir_status *first, weir_err *err)
+bool ledger_is_there(const char *dir)
+{
+    uint8_t *data;
+    size_t len;
+    if (has_ledger(dir))
+        return true;
+    char *path = ledger_checkpoint_path(dir, 0);
+    bool there = path && ledger_checkpoint_read(path, MAX_OCTETS, &data, &len, NULL) == WEIR_OK;
+    if (there)
+        free(data);
+    free(path);
+    return there;
+}
+
+/* The files of an archive; false: it is no use to go on. */
+static bool read_files(struct gather *g, const char *path, weir_status *first, weir_err *err)
 {
     archive_scan *scan;
     weir_err why = {0};
-    if (!ledger_is_there(path))
+    if (!has_ledger(path))
         return true;
     weir_status st = archive_scan_open(path, FLOW_TABLE_LEDGER, NULL, NULL, &scan, &why);
     if (st != WEIR_OK)
@@ -666,19 +773,6 @@ static bool read_archive(struct gather *g, const char *path, weir_status *first,
     return good;
 }
 
-weir_status ledger_each(const char *const *paths, size_t n_paths, const struct ledger_range *range,
-                        ledger_each_fn *each, void *user, weir_err *err)
-{
-    struct gather g;
-    weir_status first = WEIR_OK;
-    gather_init(&g, range, each, user);
-    for (size_t i = 0; i < n_paths && !g.ended; i++)
-        if (!read_archive(&g, paths[i], &first, err))
-            break;
-    gather_done(&g);
-    return first;
-}
-
 /* ---- batches ---- */
 
 static bool batch_there(const struct flow_vec *v, uint32_t row)
@@ -693,8 +787,8 @@ static bool batch_value(const struct flow_vec *v, uint32_t row, union ledger_val
         return false;
     if (t == FLOW_TYPE_TEXT) {
         uint32_t code = v->codes[row];
-        out->text = source_of(v->dict.keys + v->dict.starts[code],
-                              v->dict.starts[code + 1] - v->dict.starts[code]);
+        out->text = word_of(v->dict.keys + v->dict.starts[code],
+                            v->dict.starts[code + 1] - v->dict.starts[code]);
         return true;
     }
     size_t octets = flow_type_octets(t);
@@ -727,39 +821,212 @@ static bool batch_key(const struct gather *g, const struct flow_vec *keys, uint3
     return true;
 }
 
-weir_status ledger_each_of_batch(const flow_batch *b, const struct ledger_range *range,
-                                 ledger_each_fn *each, void *user, weir_err *err)
+/* Rows [from, to) of a batch. */
+static weir_status gather_batch(struct gather *g, const flow_batch *b, uint32_t from, uint32_t to,
+                                weir_err *err)
 {
-    struct gather g;
-    struct flow_vec keys[N_KEYS], *columns;
-    if (flow_batch_table(b) != FLOW_TABLE_LEDGER)
-        return weir_err_set(err, WEIR_EINVAL, 0, "a batch of another table than the ledger");
-    gather_init(&g, range, each, user);
-    columns = calloc(g.n + 1, sizeof *columns);
+    struct flow_vec keys[N_KEYS], *columns = calloc(g->n + 1, sizeof *columns);
     if (!columns)
         return no_memory(err);
     for (size_t i = 0; i < N_KEYS; i++)
         flow_batch_vec(b, key_columns[i], &keys[i]);
-    for (size_t i = 0; i < g.n; i++)
-        flow_batch_vec(b, g.columns[i], &columns[i]);
+    for (size_t i = 0; i < g->n; i++)
+        flow_batch_vec(b, g->columns[i], &columns[i]);
     weir_status st = WEIR_OK;
-    for (uint32_t row = 0; row < flow_batch_rows(b) && st == WEIR_OK; row++) {
+    for (uint32_t row = from; row < to && st == WEIR_OK && !g->ended; row++) {
         struct key k;
         union ledger_value v;
-        if (!batch_key(&g, keys, row, &k))
+        if (!batch_key(g, keys, row, &k))
             continue;
-        struct held *h = gather_row(&g, &k, err);
+        struct held *h = gather_row(g, &k, err);
         if (!h)
             st = WEIR_ENOMEM;
-        for (size_t i = 0; h && i < g.n; i++)
+        for (size_t i = 0; h && i < g->n; i++)
             if (batch_value(&columns[i], row, &v))
-                held_fold(&g, h, i, &v);
+                held_fold(g, h, i, &v);
     }
+    free(columns);
+    return st;
+}
+
+weir_status ledger_each_of_batch(const flow_batch *b, const struct ledger_range *range,
+                                 ledger_each_fn *each, void *user, weir_err *err)
+{
+    struct gather g;
+    if (flow_batch_table(b) != FLOW_TABLE_LEDGER)
+        return weir_err_set(err, WEIR_EINVAL, 0, "a batch of another table than the ledger");
+    gather_init(&g, range, each, user);
+    weir_status st = gather_batch(&g, b, 0, flow_batch_rows(b), err);
     if (st == WEIR_OK)
         st = gather_give(&g, err);
-    free(columns);
     gather_done(&g);
     return st;
+}
+
+/* ---- checkpoints ---- */
+
+/* The minute that a live collector counts now is in no file yet, but in the checkpoint of each worker, which is written behind
+ * every store: what is in the archive and in the checkpoint at one moment is all that there was up to then. With a store of a
+ * minute that is over its rows leave the account, so the checkpoint that follows does not have them any more. Between the
+ * two, and for a reader that takes one before the other, rows would count twice or not at all.
+ *
+ * Not at all: checkpoints are read first. What has left them later is in the archive, of which each partition is seen as it is
+ * when it is read, later still; a partition that begins in the meantime is not seen, and then neither is what has replaced
+ * the checkpoint's rows. With fewer workers a start moves what higher numbers have left into the first one's checkpoint and
+ * removes theirs then: they are read from the highest down.
+ *
+ * Twice: a checkpoint is a row of parts, each all that a worker has counted of a minute up to a moment, which the collector's
+ * own row at its end says (column `last`). A store has the same part, or what it has grown to, and its own row says the same
+ * moment or a later one. What a worker counts after it, in the same minute (after a restart), is another part: it ends later
+ * than all that was stored before. So a part is in the archive exactly when that has an own row of this worker and minute
+ * that does not end before it. Two checkpoints that have the same part are told by the same three values.
+ *
+ * A clock that was set back makes parts end too early: what is counted of such a minute is seen when it is over. */
+
+static bool fresh_part(struct fresh *f, const struct part *p)
+{
+    if (f->n_parts == f->cap) {
+        size_t cap = f->cap ? 2 * f->cap : 16;
+        struct part *more = realloc(f->parts, cap * sizeof *more);
+        if (!more)
+            return false;
+        f->parts = more;
+        f->cap = cap;
+    }
+    f->parts[f->n_parts++] = *p;
+    return true;
+}
+
+/* The parts of checkpoint `of`, without those of minutes that nobody has asked for. */
+static weir_status find_parts(const struct gather *g, struct fresh *f, size_t of, weir_err *err)
+{
+    const flow_batch *b = f->rows[of];
+    struct flow_vec keys[N_KEYS], last;
+    for (size_t i = 0; i < N_KEYS; i++)
+        flow_batch_vec(b, key_columns[i], &keys[i]);
+    flow_batch_vec(b, FLOW_LEDGER_last, &last);
+    uint32_t from = 0;
+    for (uint32_t row = 0; row < flow_batch_rows(b); row++) {
+        struct key k;
+        union ledger_value v;
+        if (batch_there(&keys[KEY_EXPORTER], row) || batch_there(&keys[KEY_DOMAIN], row) ||
+            batch_there(&keys[KEY_VERSION], row))
+            continue;
+        struct part p = {.from = from, .to = row + 1, .of = (uint16_t)of};
+        from = row + 1;
+        if (!batch_key(g, keys, row, &k))
+            continue;
+        p.minute = k.minute;
+        p.worker = batch_value(&keys[KEY_WORKER], row, &v) ? (uint16_t)v.u64 : 0;
+        p.last = batch_value(&last, row, &v) ? v.s64 : INT64_MIN;
+        if (!fresh_part(f, &p))
+            return no_memory(err);
+    }
+    return WEIR_OK;
+}
+
+static int compare_parts(const void *a, const void *b)
+{
+    const struct part *x = a, *y = b;
+    if (x->minute != y->minute)
+        return x->minute < y->minute ? -1 : 1;
+    if (x->worker != y->worker)
+        return x->worker < y->worker ? -1 : 1;
+    if (x->last != y->last)
+        return x->last < y->last ? -1 : 1;
+    return x->of != y->of ? (x->of < y->of ? -1 : 1) : x->from < y->from ? -1 : x->from > y->from;
+}
+
+/* What is damaged, or larger than any that a collector writes, is passed over as if it were not there: it is written again
+ * each second. */
+static weir_status read_checkpoint(const struct gather *g, struct fresh *f, const char *path,
+                                   weir_err *err)
+{
+    struct ledger_checkpoint_data d;
+    uint8_t *data = NULL;
+    size_t len;
+    weir_status st = ledger_checkpoint_read(path, MAX_OCTETS, &data, &len, err);
+    if (st != WEIR_OK)
+        return st == WEIR_ENOMEM ? st : WEIR_OK;
+    flow_batch *b = flow_batch_new(FLOW_TABLE_LEDGER);
+    st = b ? ledger_checkpoint_get(data, len, &d, err) : no_memory(err);
+    if (st == WEIR_OK && d.account_len)
+        st = ledger_account_parse(d.account, d.account_len, false, MAX_OCTETS - f->octets, b, err);
+    free(data);
+    if (st == WEIR_OK && flow_batch_rows(b) <= MAX_ROWS) {
+        f->octets += flow_batch_octets(b) < MAX_OCTETS - f->octets ? flow_batch_octets(b)
+                                                                   : MAX_OCTETS - f->octets;
+        f->rows[f->n] = b;
+        return find_parts(g, f, f->n++, err);
+    }
+    flow_batch_free(b);
+    return st == WEIR_ENOMEM ? st : WEIR_OK;
+}
+
+static void fresh_done(struct fresh *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        flow_batch_free(f->rows[i]);
+    free(f->parts);
+}
+
+static weir_status read_checkpoints(struct gather *g, struct fresh *f, const char *dir,
+                                    weir_err *err)
+{
+    weir_status st = WEIR_OK;
+    for (unsigned i = LEDGER_CHECKPOINTS; i-- > 0 && st == WEIR_OK;) {
+        char *path = ledger_checkpoint_path(dir, i);
+        st = path ? read_checkpoint(g, f, path, err) : no_memory(err);
+        free(path);
+    }
+    if (f->n_parts)
+        qsort(f->parts, f->n_parts, sizeof *f->parts, compare_parts);
+    for (size_t i = 1; i < f->n_parts; i++) {
+        const struct part *before = &f->parts[i - 1];
+        struct part *p = &f->parts[i];
+        p->stored = p->minute == before->minute && p->worker == before->worker &&
+                    p->last == before->last && p->of != before->of;
+    }
+    return st;
+}
+
+/* What the archive has not, as a partition of its own. */
+static weir_status give_fresh(struct gather *g, weir_err *err)
+{
+    const struct fresh *f = g->fresh;
+    for (size_t i = 0; i < f->n_parts && !g->ended; i++) {
+        const struct part *p = &f->parts[i];
+        if (!p->stored)
+            WEIR_TRY(gather_batch(g, f->rows[p->of], p->from, p->to, err));
+    }
+    return g->ended ? WEIR_OK : gather_give(g, err);
+}
+
+/* One archive; false: it is no use to go on. */
+static bool read_archive(struct gather *g, const char *path, weir_status *first, weir_err *err)
+{
+    struct fresh fresh = {0};
+    weir_err why = {0};
+    g->fresh = &fresh;
+    bool good = go_on(read_checkpoints(g, &fresh, path, &why), &why, first, err) &&
+                read_files(g, path, first, err) &&
+                go_on(give_fresh(g, &why), &why, first, err);
+    g->fresh = NULL;
+    fresh_done(&fresh);
+    return good;
+}
+
+weir_status ledger_each(const char *const *paths, size_t n_paths, const struct ledger_range *range,
+                        ledger_each_fn *each, void *user, weir_err *err)
+{
+    struct gather g;
+    weir_status first = WEIR_OK;
+    gather_init(&g, range, each, user);
+    for (size_t i = 0; i < n_paths && !g.ended; i++)
+        if (!read_archive(&g, paths[i], &first, err))
+            break;
+    gather_done(&g);
+    return first;
 }
 
 /* ---- what is missing ---- */
@@ -771,19 +1038,26 @@ double ledger_flows_a_packet(const struct ledger_row *r)
     return flows && packets ? (double)flows / (double)packets : 0;
 }
 
+const char *ledger_sequence_unit(const struct ledger_row *r)
+{
+    return ledger_has(r, FLOW_LEDGER_sequence_unit) ? r->values[FLOW_LEDGER_sequence_unit].text
+                                                    : weir_sequence_unit(r->version);
+}
+
 double ledger_flows_missing(const struct ledger_row *r, bool *estimated)
 {
+    const char *unit = ledger_sequence_unit(r);
     double lost = (double)ledger_signed(r, FLOW_LEDGER_sequence_lost);
     uint64_t flows = ledger_count(r, FLOW_LEDGER_flows),
              options = ledger_count(r, FLOW_LEDGER_options);
     if (!ledger_signed(r, FLOW_LEDGER_sequence_lost))
         return 0;
-    if (r->version == 9) {
+    if (strcmp(unit, "packets") == 0) {
         double average = ledger_flows_a_packet(r);
         *estimated = true;
         return average > 0 ? lost * average : lost;
     }
-    if (r->version == 10 && options) {
+    if (strcmp(unit, "records") == 0 && options) {
         *estimated = true;
         return lost * ((double)flows / ((double)flows + (double)options));
     }

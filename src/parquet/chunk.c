@@ -16,6 +16,7 @@
 /* A span of integers up to this is counted in a table instead of hashed. */
 #define SMALL_RANGE 65536
 #define MAX_RANGE (1 << 20)
+#define FEW_IN_MANY 4096
 
 void chunk_encoder_done(struct chunk_encoder *e)
 {
@@ -295,16 +296,14 @@ static struct choice attempt(struct chunk_encoder *e, const struct values *v,
     c.octets = plain;
     if (e->codec == PARQUET_NONE)
         return c;
-    c.way = press_choose(&e->press, e->codec, e->level, e->trial.plain.data, e->trial.plain.len,
-                         &e->trial.packed, &e->scratch);
+    double page_packed = press_estimate(&e->press, e->codec, e->level, e->trial.plain.data,
+                                        e->trial.plain.len, &e->scratch, &c.way);
     if (dict) {
         bool text = v->leaf->column.type == PARQUET_BYTE_ARRAY;
         squeeze(e, &e->entries, text ? PRESS_STRINGS : PRESS_NEAR, text ? e->text_level : e->level);
     }
-    bool failed = e->trial.packed.failed || (dict && e->entries.packed.failed);
-    double packed =
-        (double)e->trial.packed.len * pages + (dict ? (double)e->entries.packed.len : 0);
-    c.packed = !failed && packed <= plain * (1 - CHUNK_MIN_SAVING);
+    double packed = page_packed * pages + (dict ? (double)e->entries.packed.len : 0);
+    c.packed = !(dict && e->entries.packed.failed) && packed <= plain * (1 - CHUNK_MIN_SAVING);
     c.octets = c.packed ? packed : plain;
     return c;
 }
@@ -398,7 +397,9 @@ static weir_status int_candidates(struct chunk_encoder *e, struct values *v,
     } else if (!ints && all_same(v, &min)) { /* to the bit */
         status = dict_one(&e->dict, min, v->n, err);
     }
-    if (ints)
+    /* Of few values, which a code of an octet tells, many in a row have nothing that differences could use. */
+    bool few = status == WEIR_OK && e->dict.narrow && v->n >= FEW_IN_MANY;
+    if (ints && !few)
         delta_bits =
             encode_delta_estimate(v->ints, v->width, v->leaf->column.unsigned_order, is64, v->n);
     if (status == WEIR_ELIMIT) {
@@ -513,6 +514,8 @@ static weir_status choose(struct chunk_encoder *e, struct values *v, const struc
         e->trial = e->best;
         e->best = better;
     }
+    if (out->packed)
+        squeeze(e, &e->best, out->way, e->level);
     return WEIR_OK;
 }
 

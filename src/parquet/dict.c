@@ -477,8 +477,8 @@ static inline void tally(struct dict *d, size_t at)
 /* marks[n] and tallies[n], all zero. */
 static bool counters(struct dict *d, size_t n)
 {
-    size_t whole = (n + 7) / 8 * 8; /* marks are looked through eight at a time */
-    if (!ROOM(d, tallies, cap_tallies, n) || !ROOM(d, marks, cap_marks, whole))
+    size_t whole = n / 8 * 8 + 8; /* marks are looked through eight at a time */
+    if (!ROOM(d, tallies, cap_tallies, whole) || !ROOM(d, marks, cap_marks, whole))
         return false;
     memset(d->tallies, 0, n * sizeof *d->tallies);
     memset(d->marks, 0, whole);

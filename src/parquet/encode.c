@@ -5,6 +5,7 @@
 
 #define BLOCK 128    /* values of a block of DELTA_BINARY_PACKED */
 #define MINIBLOCK 32 /* ... and of one of its four miniblocks */
+#define AHEAD 24     /* strings that lie anywhere are asked for before they are copied */
 #define N_MINIBLOCKS (BLOCK / MINIBLOCK)
 
 unsigned encode_width(uint32_t max)
@@ -459,10 +460,18 @@ void encode_plain_bytes(base_buf *out, const struct parquet_bytes *values, size_
     if (!at)
         return;
     for (size_t i = 0; i < n; i++) {
-        put_le(at, values[i].len, 4);
-        if (values[i].len)
-            memcpy(at + 4, values[i].data, values[i].len);
-        at += 4 + (size_t)values[i].len;
+        struct parquet_bytes v = values[i];
+        if (n - i > AHEAD)
+            __builtin_prefetch(values[i + AHEAD].data);
+        put_le(at, v.len, 4);
+        at += 4;
+        if (v.len - 8 <= 8) { /* two halves that overlap: most addresses, without a call */
+            memcpy(at, v.data, 8);
+            memcpy(at + v.len - 8, v.data + v.len - 8, 8);
+        } else if (v.len) {
+            memcpy(at, v.data, v.len);
+        }
+        at += v.len;
     }
     out->len += octets;
 }

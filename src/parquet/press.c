@@ -211,33 +211,29 @@ void press_octets(struct press *p, uint8_t codec, enum press_way way, int level,
         out->failed = true;
 }
 
-/* Whether repetitions are worth looking for: judged by the middle of the page, or by all of it. */
-static bool repeats(struct press *p, int level, const char *in, size_t len, size_t by_entropy,
-                    base_buf *scratch)
+double press_estimate(struct press *p, uint8_t codec, int level, const char *in, size_t len,
+                      base_buf *scratch, enum press_way *way)
 {
-    bool part = level <= FAST_LEVEL && len > 2 * SAMPLE;
-    if (part) {
+    double all = (double)len;
+    *way = PRESS_MATCHES;
+    if (codec != PARQUET_ZSTD) {
+        press_octets(p, codec, PRESS_MATCHES, level, in, len, scratch);
+        return scratch->failed ? all : (double)scratch->len;
+    }
+    bool fast = level <= FAST_LEVEL;
+    if (fast && len > 2 * SAMPLE) { /* the middle */
         in += (len - SAMPLE) / 2;
         len = SAMPLE;
-        press_octets(p, PARQUET_ZSTD, PRESS_ENTROPY, level, in, len, scratch);
-        by_entropy = scratch->len;
     }
-    press_octets(p, PARQUET_ZSTD, PRESS_MATCHES, level, in, len, scratch);
-    double gain = level <= FAST_LEVEL ? 0.03 : 0.003;
-    return !scratch->failed && (double)scratch->len < (double)by_entropy * (1 - gain);
-}
-
-enum press_way press_choose(struct press *p, uint8_t codec, int level, const char *in, size_t len,
-                            base_buf *out, base_buf *scratch)
-{
-    enum press_way way = PRESS_MATCHES;
-    if (codec == PARQUET_ZSTD) {
-        press_octets(p, codec, PRESS_ENTROPY, level, in, len, out);
-        double gain = level <= FAST_LEVEL ? 0.015 : 0.002;
-        if (!out->failed && !repeats(p, level, in, len, out->len, scratch))
-            way = (double)out->len < (double)len * (1 - gain) ? PRESS_ENTROPY : PRESS_STORED;
-    }
-    if (way != PRESS_ENTROPY)
-        press_octets(p, codec, way, level, in, len, out);
-    return way;
+    if (!len)
+        return 0;
+    press_octets(p, codec, PRESS_ENTROPY, level, in, len, scratch);
+    double entropy = scratch->failed ? 1 : (double)scratch->len / (double)len;
+    press_octets(p, codec, PRESS_MATCHES, level, in, len, scratch);
+    double matches = scratch->failed ? 1 : (double)scratch->len / (double)len;
+    /* A way that takes more time has to save something. */
+    if (matches < entropy * (fast ? 0.97 : 0.997))
+        return all * matches;
+    *way = entropy < (fast ? 0.985 : 0.998) ? PRESS_ENTROPY : PRESS_STORED;
+    return all * (*way == PRESS_ENTROPY ? entropy : 1);
 }

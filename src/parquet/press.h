@@ -30,9 +30,9 @@ void press_done(struct press *p);
 void press_octets(struct press *p, uint8_t codec, enum press_way way, int level, const char *in,
                   size_t len, base_buf *out);
 
-/* The way for pages like in[len]; octets compressed in that way are in out, as press_octets leaves them. scratch: room
- * for a trial. */
-enum press_way press_choose(struct press *p, uint8_t codec, int level, const char *in, size_t len,
-                            base_buf *out, base_buf *scratch);
+/* How many octets in[len] would come to in the way that suits it best, *way, judged by a part of it at a fast level.
+ * scratch: room for trials. */
+double press_estimate(struct press *p, uint8_t codec, int level, const char *in, size_t len,
+                      base_buf *scratch, enum press_way *way);
 
 #endif

@@ -227,6 +227,8 @@ void query_complete_read(const struct query *q, int64_t now_us, struct query_com
         weir_status st =
             ledger_complete_read((const char *const *)roots, n, from, to, about ? is_about : NULL,
                                  (void *)(uintptr_t)q->filter, &out->ledger, &err);
+        if (!by_files && q->to_us != INT64_MAX && q->to_us < to)
+            out->ledger.to_us = q->to_us; /* as it was asked for */
         if (st == WEIR_OK)
             out->what = QUERY_COMPLETE_KNOWN;
         else

@@ -132,7 +132,8 @@ size_t wire_layout(const weir_template *t, weir_field *out, const uint8_t *p, si
     const wire_template *own = (const wire_template *)(const void *)t;
     size_t off = 0;
     uint32_t i = 0;
-    if (left >= own->fixed_len) { /* what stands before the first variable field is as in the template */
+    if (left >=
+        own->fixed_len) { /* what stands before the first variable field is as in the template */
         memcpy(out, t->fields, own->n_fixed * sizeof *out);
         off = own->fixed_len;
         i = own->n_fixed;
@@ -253,6 +254,7 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
     else
         WIRE_COUNT(w->s, flows, n);
     w->units += (uint32_t)n;
+    w->flows += pub->options ? 0 : (uint32_t)n;
 }
 
 void wire_data_set_or_wait(wire_pass *w, uint16_t id, const uint8_t *body, size_t len, uint64_t at)
@@ -420,7 +422,7 @@ static void finish_packet(wire_pass *w)
     weir_stream *s = w->s;
     wire_release_own(w);
     w->unsure |= w->held && (w->held->n_sets > 0 || w->held->given_up);
-    wire_sequence(w, p->version == 9 ? 1 : p->version == 10 ? w->units : p->count);
+    wire_sequence(w);
     weir_outcome outcome = WEIR_PACKET_DECODED;
     if (w->held) {
         if (w->held->n_sets > 0)
@@ -499,6 +501,7 @@ static weir_status decode_one(weir_decoder *d, const weir_endpoint *from, int64_
         WIRE_COUNT(s, quirky, 1);
     s->skew_ns = weir_packet_export_ns(&p) - received_ns;
     s->uptime_ms = p.uptime_ms;
+    s->sampling = p.sampling;
     wire_pass w = {.d = d, .s = s, .p = &p};
     d->n_ready = 0;
     if (d->on->begin)
@@ -589,6 +592,8 @@ void weir_decoder_finish(weir_decoder *d, const weir_handlers *on, void *user)
 {
     call_begin(d, on, user);
     wire_waiting_drop_all(d, false);
+    for (wire_link *l = d->streams.next; l != &d->streams; l = l->next)
+        wire_sequence_finish(WIRE_OF(l, weir_stream, lru));
     call_end(d);
 }
 
@@ -698,7 +703,7 @@ weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t
     if (!l)
         return WEIR_END;
     const weir_stream *s = WIRE_OF(l, weir_stream, of_exporter);
-    const weir_sampling *sampling = wire_sampling_of_domain(s);
+    uint8_t numbering = s->n_tracks ? s->tracks[s->last_track].numbering : WIRE_STANDARD;
     *out = (weir_stream_info){.version = s->key.version,
                               .port = s->port,
                               .domain = s->key.domain,
@@ -706,6 +711,9 @@ weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t
                               .last_ns = s->last_ns,
                               .clock_skew_ns = s->skew_ns,
                               .uptime_ms = s->uptime_ms,
+                              .sampling = wire_sampling_of_stream(s),
+                              .sequence_unit = wire_numbering_unit(numbering, s->key.version),
+                              .sequence_numbering = wire_numbering_text(numbering),
                               .counters = &s->c,
                               .exported_messages = s->said[WIRE_SAID_MESSAGES],
                               .exported_flows = s->said[WIRE_SAID_FLOWS],
@@ -717,10 +725,6 @@ weir_status weir_stream_next(const weir_decoder *d, const void *exporter, size_t
                               .not_sent_octets = s->said[WIRE_SAID_NOT_SENT_OCTETS],
                               .handle = s,
                               .serial = s->serial};
-    if (e->rate > 0)
-        out->sampling = (weir_sampling){.rate = e->rate, .origin = WEIR_ORIGIN_CONFIGURED};
-    else if (sampling)
-        out->sampling = *sampling;
     return WEIR_OK;
 }
 

@@ -29,7 +29,8 @@ enum {
     IE_POPULATION = 310,
     IE_PROBABILITY = 311,
     SCOPE_INTERFACE = 2,
-    RANDOM_N_OF_POPULATION = 3 /* selectorAlgorithm, RFC 5477 section 6.2 */
+    RANDOM_N_OF_POPULATION = 3, /* selectorAlgorithm, RFC 5477 section 6.2 */
+    MAX_COMPARED = 64
 };
 
 bool wire_sampling_field(const weir_element *e)
@@ -296,9 +297,41 @@ static const weir_sampling *look_up(const weir_stream *s, uint8_t kind, uint64_t
     return row ? &row->sampling : NULL;
 }
 
-const weir_sampling *wire_sampling_of_domain(const weir_stream *s)
+/* The rate that all selectors have of which records of this stream may speak, NULL: none, or they differ, or there are more
+ * of them than a look at a stream is worth. */
+static const weir_sampling *of_selectors(const weir_stream *s)
 {
-    return look_up(s, KIND_DOMAIN, 0);
+    const wire_exporter *e = s->e;
+    const weir_sampling *found = NULL;
+    if (e->n_selective == 0 || e->n_samplers > MAX_COMPARED)
+        return NULL;
+    for (size_t i = 0; i < WIRE_SAMPLER_BUCKETS; i++)
+        for (const wire_sampler *row = e->samplers[i]; row; row = row->chain) {
+            if (row->version != s->key.version || row->port != s->key.port ||
+                (row->domain != s->key.domain && row->domain != 0))
+                continue;
+            if (found && fabs(found->rate - row->sampling.rate) > 1e-9)
+                return NULL;
+            found = &row->sampling;
+        }
+    return found;
+}
+
+weir_sampling wire_sampling_of_stream(const weir_stream *s)
+{
+    if (s->e->rate > 0)
+        return (weir_sampling){.rate = s->e->rate, .origin = WEIR_ORIGIN_CONFIGURED};
+    const weir_sampling *known = look_up(s, KIND_DOMAIN, 0);
+    if (!known)
+        known = of_selectors(s);
+    if (known)
+        return *known;
+    uint16_t interval = s->sampling & 0x3fff;
+    return interval
+               ? (weir_sampling){.rate = interval,
+                                 .algorithm = s->sampling >> 14,
+                                 .origin = WEIR_ORIGIN_HEADER}
+               : (weir_sampling){.origin = s->rated ? WEIR_ORIGIN_RECORD : WEIR_ORIGIN_UNKNOWN};
 }
 
 bool wire_sampling_uniform(const weir_record *r)

@@ -4,7 +4,8 @@
  *   "WEIRSTA2" | u32 exporters | exporter*  | u64 hash
  *   exporter:  address 16, u8 family, u32 streams, stream*, u32 samplers, sampler*
  *
- * Positions are the same without templates and samplers. "WEIRSTA1" had no gaps and no times of samplers.
+ * Positions are the same without templates and samplers. "WEIRSTA1" had no gaps and no times of samplers; tracks without
+ * TRACK_NUMBERING are from before there were numberings.
  * The same state gives the same octets: what stands in hash tables is written in order.
  * Settings (scope, rate, quirks) are the user's, not the exporter's: they are not kept. */
 #include "wire/wire.h"
@@ -17,7 +18,13 @@
 
 static const char magic[8] = "WEIRSTA2", old_magic[8] = "WEIRSTA1";
 
-enum { TRACK_STARTED = 1, TRACK_UNSURE = 2 };
+enum {
+    TRACK_STARTED = 1,
+    TRACK_UNSURE = 2,
+    TRACK_NUMBERING = 4,
+    HEARD_UNSURE = 1,
+    HEARD_KNOWN = 2
+};
 
 static void put_f64(base_buf *b, double v)
 {
@@ -87,10 +94,44 @@ static void put_templates(base_buf *b, const weir_stream *s)
     free(all);
 }
 
+static void put_heard(base_buf *b, const wire_heard *h, bool known)
+{
+    base_buf_u64(b, (uint64_t)h->silent_ns);
+    base_buf_u32(b, h->sequence);
+    base_buf_u32(b, h->flows);
+    base_buf_u32(b, h->records);
+    base_buf_u8(b, (uint8_t)((h->unsure ? HEARD_UNSURE : 0) | (known ? HEARD_KNOWN : 0)));
+}
+
+/* What its numbers count, and what is not decided about that. */
+static void put_numbering(base_buf *b, const wire_track *t)
+{
+    const wire_doubt *q = t->doubt;
+    base_buf_u8(b, t->numbering);
+    base_buf_u8(b, t->suspects);
+    base_buf_u8(b, t->score);
+    base_buf_u8(b, t->twins);
+    put_heard(b, &t->last, t->heard);
+    base_buf_u8(b, q ? q->n : 0);
+    if (!q)
+        return;
+    base_buf_u32(b, q->step);
+    base_buf_u8(b, q->alive);
+    base_buf_u8(b, q->odd);
+    base_buf_u8(b, q->plain);
+    base_buf_u8(b, q->score);
+    base_buf_u8(b, q->loose);
+    base_buf_u8(b, q->strong);
+    put_heard(b, &q->before, true);
+    for (uint32_t i = 0; i < q->n; i++)
+        put_heard(b, &q->held[i], true);
+}
+
 static void put_track(base_buf *b, const wire_track *t)
 {
     base_buf_u16(b, t->port);
-    base_buf_u8(b, (uint8_t)((t->started ? TRACK_STARTED : 0) | (t->unsure ? TRACK_UNSURE : 0)));
+    base_buf_u8(b, (uint8_t)((t->started ? TRACK_STARTED : 0) | (t->unsure ? TRACK_UNSURE : 0) |
+                             TRACK_NUMBERING));
     base_buf_u32(b, t->next);
     base_buf_u32(b, t->uptime_ms);
     base_buf_u32(b, t->boot32);
@@ -100,6 +141,7 @@ static void put_track(base_buf *b, const wire_track *t)
         base_buf_u32(b, t->gaps[i].from);
         base_buf_u32(b, t->gaps[i].to);
     }
+    put_numbering(b, t);
 }
 
 static void put_stream(base_buf *b, const weir_stream *s, bool templates)
@@ -253,7 +295,46 @@ static weir_status get_template(loading *l, weir_stream *s, int *last_id)
                                  : status; /* today's limits may be lower than yesterday's */
 }
 
-static weir_status get_track(loading *l, wire_track *t)
+static bool get_heard(base_rd *r, wire_heard *h)
+{
+    h->silent_ns = (int64_t)base_rd_u64(r);
+    h->sequence = base_rd_u32(r);
+    h->flows = base_rd_u32(r);
+    h->records = base_rd_u32(r);
+    uint8_t flags = base_rd_u8(r);
+    h->unsure = flags & HEARD_UNSURE;
+    return flags & HEARD_KNOWN;
+}
+
+/* q: room for a doubt; its n becomes 0 where there is none. */
+static weir_status get_numbering(base_rd *r, wire_track *t, wire_doubt *q)
+{
+    t->numbering = base_rd_u8(r);
+    t->suspects = base_rd_u8(r);
+    t->score = base_rd_u8(r);
+    t->twins = base_rd_u8(r);
+    t->heard = get_heard(r, &t->last);
+    q->n = base_rd_u8(r);
+    if (t->numbering >= WIRE_N_NUMBERINGS || t->numbering == WIRE_CONVERSATIONS ||
+        q->n >= WIRE_MAX_HELD)
+        return WEIR_EFORMAT;
+    if (q->n == 0)
+        return WEIR_OK;
+    q->step = base_rd_u32(r);
+    q->alive = base_rd_u8(r);
+    q->odd = base_rd_u8(r);
+    q->plain = base_rd_u8(r);
+    q->score = base_rd_u8(r);
+    q->loose = base_rd_u8(r);
+    q->strong = base_rd_u8(r) == 1;
+    (void)get_heard(r, &q->before);
+    for (uint32_t i = 0; i < q->n; i++)
+        (void)get_heard(r, &q->held[i]);
+    return q->odd > q->n || q->plain > q->n || q->loose > q->n || q->score > 4 * q->n ? WEIR_EFORMAT
+                                                                                      : WEIR_OK;
+}
+
+static weir_status get_track(loading *l, wire_track *t, wire_doubt *q)
 {
     base_rd *r = &l->r;
     t->port = base_rd_u16(r);
@@ -272,20 +353,20 @@ static weir_status get_track(loading *l, wire_track *t)
         t->gaps[i].to = base_rd_u32(r);
         t->gaps[i].restored = true;
     }
-    return WEIR_OK;
+    q->n = 0;
+    if (flags & TRACK_NUMBERING)
+        WEIR_TRY(get_numbering(r, t, q));
+    return r->dead ? WEIR_EFORMAT : WEIR_OK;
 }
 
 /* Where the stream stands, in place of what was known. */
-static weir_status take_tracks(weir_stream *s, const wire_track *tracks, uint32_t n)
+static weir_status take_tracks(weir_stream *s, const wire_track *tracks, const wire_doubt *doubts,
+                               uint32_t n)
 {
-    s->d->state_octets -= s->n_tracks * sizeof *s->tracks;
-    s->n_tracks = s->last_track = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        wire_track *t = wire_track_of(s, tracks[i].port, 0);
-        if (!t)
+    wire_tracks_free(s);
+    for (uint32_t i = 0; i < n; i++)
+        if (!wire_track_restore(s, &tracks[i], &doubts[i]))
             return WEIR_ELIMIT;
-        *t = tracks[i];
-    }
     return WEIR_OK;
 }
 
@@ -296,6 +377,7 @@ static weir_status get_stream(loading *l, wire_exporter *e)
     weir_decoder *d = l->d;
     weir_packet p = {0};
     wire_track tracks[WIRE_MAX_TRACKS] = {0};
+    wire_doubt doubts[WIRE_MAX_TRACKS];
     p.version = base_rd_u16(r);
     uint8_t transport = base_rd_u8(r);
     uint16_t port = base_rd_u16(r);
@@ -308,7 +390,7 @@ static weir_status get_stream(loading *l, wire_exporter *e)
         !(p.version == 1 || p.version == 5 || p.version == 7 || p.version == 9 || p.version == 10))
         return WEIR_EFORMAT;
     for (uint32_t i = 0; i < n_tracks; i++)
-        WEIR_TRY(get_track(l, &tracks[i]));
+        WEIR_TRY(get_track(l, &tracks[i], &doubts[i]));
     weir_stream *s = NULL;
     if (e) {
         weir_scope scope = e->scope;
@@ -328,7 +410,7 @@ static weir_status get_stream(loading *l, wire_exporter *e)
         if (s && newer) {
             s->init_known = init_known;
             s->init_ms = init_ms > INT64_MAX / 4000000 || init_ms < 0 ? 0 : init_ms;
-            weir_status status = take_tracks(s, tracks, n_tracks);
+            weir_status status = take_tracks(s, tracks, doubts, n_tracks);
             if (status != WEIR_OK && status != WEIR_ELIMIT)
                 return status;
         }

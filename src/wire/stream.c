@@ -169,7 +169,8 @@ void wire_stream_free(weir_stream *s)
     *slot = s->chain;
     wire_list_remove(&s->lru);
     wire_list_remove(&s->of_exporter);
-    d->state_octets -= sizeof *s + s->n_tracks * sizeof *s->tracks;
+    d->state_octets -= sizeof *s;
+    wire_tracks_free(s);
     if (s->waits) {
         d->state_octets -= WIRE_WAIT_BUCKETS * sizeof *s->waits;
         for (size_t i = 0; i < WIRE_WAIT_BUCKETS; i++)
@@ -179,7 +180,6 @@ void wire_stream_free(weir_stream *s)
             }
     }
     free(s->waits);
-    free(s->tracks);
     s->e->n_streams--;
     d->n_streams--;
     weir_stream **recent = &d->recent_streams[recent_slot(s->key.addr, s->key.domain)];

@@ -212,7 +212,8 @@ wire_template *wire_template_build(weir_decoder *d, uint16_t id, bool options,
 
 weir_template *wire_template_copy(const weir_template *t, size_t *octets)
 {
-    size_t fields = sizeof(wire_template) + t->n_fields * sizeof(weir_field), n_unknown = 0, names = 0;
+    size_t fields = sizeof(wire_template) + t->n_fields * sizeof(weir_field), n_unknown = 0,
+           names = 0;
     for (uint32_t i = 0; i < t->n_fields; i++)
         if (t->fields[i].element->flags & WEIR_ELEMENT_UNKNOWN) {
             names += strlen(t->fields[i].element->name) + 1;
@@ -348,6 +349,7 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
     t->pub.port = w->p->from.port;
     t->export_s = w->p->export_s;
     WIRE_COUNT(s, elements_unknown, unknown);
+    s->rated |= t->rates && !options;
     bool conflict = false;
     if (old) {
         /* A, B, A from two ports: two processes share the address and the domain (RFC 7011 section 8). */
@@ -393,6 +395,7 @@ weir_status wire_template_restore(weir_stream *s, uint16_t id, bool options, con
     t->pub.learnt_ns = learnt_ns;
     t->pub.seen_ns = seen_ns;
     t->export_s = export_s;
+    s->rated |= t->rates && !options;
     insert(s, t);
     WIRE_COUNT(s, templates, 1);
     return WEIR_OK;

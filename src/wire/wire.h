@@ -87,10 +87,10 @@ typedef struct wire_times {
 typedef struct wire_template {
     weir_template pub; /* first: a weir_template of ours is a wire_template */
     wire_times times;
-    bool samples; /* has a field that sampling.c looks at */
-    bool rates;   /* has one that is a rate */
-    uint16_t n_fixed;    /* fields before the first variable one, */
-    uint32_t fixed_len;  /* which have so many octets */
+    bool samples;       /* has a field that sampling.c looks at */
+    bool rates;         /* has one that is a rate */
+    uint16_t n_fixed;   /* fields before the first variable one, */
+    uint32_t fixed_len; /* which have so many octets */
     bool speaks; /* options that the decoder itself listens to (statistics, flow keys, init time) */
     uint32_t export_s;   /* header time of the definition */
     uint64_t digest;     /* of the definition */
@@ -108,21 +108,68 @@ typedef struct wire_gap {
 
 enum { WIRE_MAX_GAPS = 16, WIRE_MAX_TRACKS = 8 };
 
+/* What sequence numbers count. */
+enum wire_numbering {
+    WIRE_STANDARD,      /* what the protocol says: flows (v5, v7), packets (v9), records (IPFIX) */
+    WIRE_PACKETS,       /* v5, v7, IPFIX */
+    WIRE_FLOWS,         /* v9; IPFIX: without options records */
+    WIRE_RECORDS,       /* v9 */
+    WIRE_FLOWS_AFTER,   /* flows up to the end of the packet, its own too (softflowd 1.1, IPFIX) */
+    WIRE_RECORDS_AFTER, /* the same of all records */
+    WIRE_CONVERSATIONS, /* v9: flows in both directions are one; never a track's, but a reason for none */
+    WIRE_NUMBERED_NOT, /* no use can be made of them */
+    WIRE_N_NUMBERINGS
+};
+
+/* A packet, as far as its sequence number is concerned. */
+typedef struct wire_heard {
+    int64_t silent_ns; /* since the packet before it */
+    uint32_t sequence, flows, records;
+    bool unsure; /* some of them could not be counted */
+} wire_heard;
+
+enum { WIRE_MAX_HELD = 64 };
+
+/* Packets whose numbers another numbering explains and the track's does not: what they say is lost is not counted before
+ * it is known which of the two is right. */
+typedef struct wire_doubt {
+    wire_heard before; /* the packet before the first one */
+    uint32_t step;     /* from the last number but one to the last */
+    uint8_t n;
+    uint8_t alive; /* bit by enum wire_numbering: explains every difference */
+    uint8_t odd;   /* differences that the track's numbering does not explain, */
+    uint8_t plain; /* that it does too */
+    uint8_t score; /* what the odd ones weigh against its being loss */
+    uint8_t loose; /* the same for conversations */
+    bool strong;   /* one of them can be no loss */
+    wire_heard held[WIRE_MAX_HELD];
+} wire_doubt;
+
 /* Sequence numbers of one source port of a stream. */
 typedef struct wire_track {
     uint16_t port;
+    uint8_t numbering; /* enum wire_numbering */
+    uint8_t wild;      /* packets in a row whose number stood in no relation to what was expected */
+    uint8_t wild_duplicated; /* of those, counted as duplicates */
+    uint8_t broken;          /* differences that an odd numbering cannot have */
+    uint8_t suspects, score; /* of a doubt that was not settled: alive, score */
+    uint8_t
+        twins; /* bit by enum wire_numbering: explained all that numbering did when it was found */
     bool started;
+    bool heard;               /* last is known */
     bool unsure;              /* the last packet's units could not be counted */
     uint8_t chain;            /* packets that went on from `jump`, 0: no jump pending */
     uint8_t chain_duplicated; /* of those, counted as duplicates */
     uint8_t n_gaps;
-    uint32_t next; /* expected sequence number */
-    uint32_t jump; /* expected after a jump that is not believed yet */
+    uint32_t next;                 /* expected sequence number */
+    uint32_t jump;                 /* expected after a jump that is not believed yet */
     uint32_t jump_from, jump_most; /* where it went; so far ahead the exporter can be by now */
     bool jump_unsure;              /* the last packet before it could not be counted */
     uint32_t uptime_ms,
         boot32; /* last header's sysUptime; export time in ms minus it, modulo 2^32 */
     int64_t seen_ns;
+    wire_heard last;   /* the last packet, whatever its number */
+    wire_doubt *doubt; /* NULL: none */
     wire_gap gaps[WIRE_MAX_GAPS];
 } wire_track;
 
@@ -169,6 +216,8 @@ struct weir_stream {
     uint64_t hash, serial;
     uint16_t port;      /* of the last packet */
     uint32_t uptime_ms; /* of the last packet */
+    uint16_t sampling;  /* v5: as the last header has it */
+    bool rated;         /* a template of its flows has a field that is a rate */
     int64_t first_ns, last_ns, skew_ns;
     wire_template **slots;         /* open addressing by template id */
     uint32_t n_slots, n_templates; /* n_slots: power of two or 0 */
@@ -288,7 +337,8 @@ typedef struct wire_pass {
     weir_stream *s;
     weir_packet *p;
     wire_held_packet *held; /* made when the first set has to wait */
-    uint32_t units;         /* records, for IPFIX sequence numbers */
+    uint32_t units;         /* records, for sequence numbers */
+    uint32_t flows;         /* of those, flows */
     bool unsure;            /* some could not be counted */
 } wire_pass;
 
@@ -398,10 +448,17 @@ void wire_sampling_learn(wire_pass *w, const weir_record *r);
 void wire_samplers_free(weir_decoder *d, wire_exporter *e);
 /* The row of its domain and selector, made when it is new; else the one seen last stays. */
 weir_status wire_sampler_restore(wire_exporter *e, weir_decoder *d, const wire_sampler *row);
-const weir_sampling *wire_sampling_of_domain(const weir_stream *s);
+/* What is known for all or most of a stream's records, origin UNKNOWN: nothing. */
+weir_sampling wire_sampling_of_stream(const weir_stream *s);
 
 /* sequence.c */
-void wire_sequence(wire_pass *w, uint32_t units);
+void wire_sequence(wire_pass *w);
+void wire_sequence_finish(weir_stream *s); /* nothing more will come: give up all doubts */
+void wire_tracks_free(weir_stream *s);
+/* Take a restored track into the stream; q->n 0: without a doubt. False: no room. */
+bool wire_track_restore(weir_stream *s, const wire_track *track, const wire_doubt *q);
+const char *wire_numbering_text(uint8_t numbering);
+const char *wire_numbering_unit(uint8_t numbering, uint16_t version);
 bool wire_restarted(weir_stream *s, const weir_packet *p); /* to be asked before wire_sequence */
 wire_track *wire_track_of(weir_stream *s, uint16_t port, uint32_t sequence);
 

@@ -81,6 +81,7 @@ class Dump:
 
     def __init__(self, events):
         self.packets, self.late, self.templates, self.records, self.faults, self.input = [], [], [], [], [], []
+        self.streams = []
         self.capture = collections.Counter()
         for e in events:
             what = e.pop("e")
@@ -92,7 +93,7 @@ class Dump:
                 self.totals = e
             else:
                 {"packet": self.packets, "late": self.late, "template": self.templates, "fault": self.faults,
-                 "input": self.input}[what].append(e)
+                 "input": self.input, "stream": self.streams}[what].append(e)
         self.definitions = [t for t in self.templates if t["event"] in ("learnt", "changed", "refreshed")]
         self.rejected = [p for p in self.packets if p["outcome"] == "rejected"]
 

@@ -247,6 +247,29 @@ static void totals(struct dump *d, const weir_counters *c)
     flush(d);
 }
 
+static void streams(struct dump *d, const weir_decoder *decoder)
+{
+    weir_exporter_info e;
+    weir_stream_info s;
+    for (size_t at = 0; weir_exporter_next(decoder, &at, &e) == WEIR_OK;)
+        for (size_t inner = 0; weir_stream_next(decoder, e.handle, &inner, &s) == WEIR_OK;) {
+            char name[WEIR_ENDPOINT_TEXT];
+            const weir_counters *c = s.counters;
+            base_buf_printf(
+                &d->out,
+                "{\"e\":\"stream\",\"exporter\":\"%.*s\",\"version\":%u,\"domain\":%" PRIu32
+                ",\"numbering\":\"%s\",\"packets\":%" PRIu64,
+                (int)weir_endpoint_addr_text(&e.address, name), name, s.version, s.domain,
+                s.sequence_numbering, c->packets);
+#define X(name) base_buf_printf(&d->out, ",\"" #name "\":%" PRIu64, c->sequence_##name);
+            X(lost)
+            X(duplicated) X(out_of_order) X(resets) X(unsure)
+#undef X
+                base_buf_str(&d->out, "}\n");
+            flush(d);
+        }
+}
+
 static void input_error(struct dump *d, const weir_err *err)
 {
     base_buf_str(&d->out, "{\"e\":\"input\",\"msg\":");
@@ -336,6 +359,7 @@ int main(int argc, char **argv)
     for (; at < argc; at++)
         read_file(&d, decoder, argv[at], &input, quirks);
     weir_decoder_finish(decoder, &handlers, &d);
+    streams(&d, decoder);
     totals(&d, weir_decoder_counters(decoder));
     weir_decoder_free(decoder);
     base_buf_done(&d.out);

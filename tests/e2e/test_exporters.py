@@ -146,7 +146,7 @@ class FromACapture(CollectorTest):
         self.assertIn("templates", by["192.0.2.4"])  # a warning
         self.assertNotIn("\x1b", "".join(lines))
         self.assertNotIn("DROPPED", lines[0])  # nobody has any
-        self.assertRegex(lines[-1], "^Collector: .*packets 124, dropped by the kernel 0, by the queue 0, refused 0; ")
+        self.assertRegex(lines[-1], f"^Collector: .*packets {len(frames())}, dropped by the kernel 0, by the queue 0, refused 0; ")
         widths = {line.index("2023-11-14 22:13:1") for line in by.values()}
         self.assertEqual(len(widths), 1)
 

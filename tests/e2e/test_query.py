@@ -16,6 +16,8 @@ import tempfile
 import time
 import unittest
 
+import test_exporters
+
 ROOT = os.environ.get("WEIR_ROOT", os.path.join(os.path.dirname(__file__), "../.."))
 WEIR = os.environ.get("WEIR", os.path.join(ROOT, "build/weir"))
 BENCH = os.environ.get("WEIR_BENCH", os.path.join(ROOT, "../shared/bench"))
@@ -253,6 +255,99 @@ class GroundTruth(unittest.TestCase):
         lines = traffic.query("-q", "--every", "30s").stdout.splitlines()
         self.assertEqual([line[41:65].strip() for line in lines],
                          sorted({time.strftime("%Y-%m-%d %H:%M:%S.000", time.gmtime(t)) for t, _ in sums}))
+
+
+class Completeness(unittest.TestCase):
+    """What the summary says of what is missing, for a capture whose losses are known (test_exporters.py)."""
+
+    GAP = "exporter 192.0.2.1 lost 20 flows 22:18-22:19: sequence gap"
+    ONE = "exporter ip 192.0.2.1"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.holder = tempfile.TemporaryDirectory()
+        cls.archive = os.path.join(cls.holder.name, "archive")
+        pcap = os.path.join(cls.holder.name, "a.pcap")
+        test_exporters.capture(pcap)
+        run(WEIR, "collect", "--read", pcap, "--archive", cls.archive, status=None)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.holder.cleanup()
+
+    def said(self, *args, **more):
+        out = run(WEIR, "query", "-R", self.archive, *args, **more).stdout.splitlines()
+        return [line.split(": ", 1)[1] for line in out if line.startswith("Completeness: ")]
+
+    def says(self, want, *args, **more):
+        self.assertEqual(self.said(*args, **more), [want], args)
+
+    def test_of_the_exporters_that_the_filter_leaves(self):
+        self.says(f"93.7 % ({self.GAP})", self.ONE)
+        there = self.GAP.replace("22:18-22:19", "03:48-03:49")
+        self.says(f"93.7 % ({there})", self.ONE, tz="Asia/Kolkata")
+        self.says(f"93.7 % ({self.GAP})", self.ONE, "--utc", tz="Asia/Kolkata")
+        self.says("complete", "exporter ip 192.0.2.2 and dst port 443")
+        self.says("complete", "protocol_version = 10")
+        self.assertIn(self.GAP, self.said("dst port 443")[0])
+        self.says("complete as far as known (60 flows of NetFlow v1, which has no sequence numbers)",
+                  "protocol_version = 1")
+        self.says("about 95.3 % (exporter 192.0.2.3 lost about 20 flows 22:20-22:21: sequence gap)",
+                  "exporter ip 192.0.2.3")
+
+    def test_of_the_time(self):
+        def window(first, last):
+            return "-t", f"2023-11-14T{first}:00Z-2023-11-14T{last}:00Z", self.ONE
+        # Flows come when they have ended: what arrives within 5 minutes behind the window belongs to it.
+        self.says(f"90.0 % ({self.GAP})", *window("22:13", "22:13"))
+        self.says(f"93.1 % ({self.GAP})", *window("22:14", "22:17"))
+        self.says("complete", *window("22:19", "22:20"))
+        self.says("complete as far as known (no ledger before 22:13)", *window("22:02", "22:10"))
+        self.says("not known: no ledger from 20:00 to 21:00", *window("20:00", "21:00"))
+
+    def test_in_every_summary(self):
+        for args in (["-s", "srcip/bytes"], ["-a"], ["-o", "long"], ["-o", "null"], ["-o", "raw"], ["-o", "chart"],
+                     ["-A", "proto"], ["-I"]):
+            self.assertEqual(len(self.said(*args)), 1, args)
+        for args in (["-q"], ["-q", "-I"], ["-g"], ["-o", "csv"], ["-o", "ndjson"], ["-o", "json"]):
+            self.assertEqual(self.said(*args), [], args)
+        r = run(WEIR, "query", "-R", self.archive, "-o", "csv", "--summary", "text", "exporter ip 192.0.2.2")
+        self.assertIn("\nCompleteness: complete\n", r.stderr)
+
+    def test_json(self):
+        r = run(WEIR, "query", "-R", self.archive, "-o", "ndjson", "--summary", "json", "exporter ip 192.0.2.1")
+        got = json.loads(r.stderr)["summary"]["completeness"]
+        self.assertEqual((got["known"], got["complete"], got["share"]), (True, False, 0.9375))
+        self.assertEqual((got["flows"], got["lost"], got["estimated"]), (300, 20, False))
+        self.assertEqual(got["losses"], [{"cause": "sequence", "exporter": "192.0.2.1", "from": "2023-11-14T22:18:00Z",
+                                          "to": "2023-11-14T22:19:00Z", "flows": 20, "packets": 0, "estimated": False}])
+        r = run(WEIR, "query", "-R", self.archive, "-o", "ndjson", "--summary", "json", "exporter ip 192.0.2.2")
+        got = json.loads(r.stderr)["summary"]["completeness"]
+        self.assertEqual((got["complete"], got["share"], got["losses"]), (True, 1, []))
+
+    def test_files_by_path(self):
+        where = os.path.join(self.archive, "flows", "date=2023-11-14", "hour=22")
+        name = sorted(os.listdir(where))[0]  # 22:13 and 22:14
+        out = run(WEIR, "query", "-r", os.path.join(where, name), "-o", "null", "exporter ip 192.0.2.1").stdout
+        self.assertIn("\nCompleteness: complete\n", out)
+        with tempfile.TemporaryDirectory() as d:
+            shutil.copy(os.path.join(where, name), d)
+            out = run(WEIR, "query", "-r", d, "-o", "null").stdout
+            self.assertIn("\nCompleteness: not known: no ledger beside these files\n", out)
+            self.assertNotIn("Completeness", run(WEIR, "query", "-r", d, "-q").stdout)
+
+    def test_ledger_that_cannot_be_read(self):
+        with tempfile.TemporaryDirectory() as d:
+            archive = os.path.join(d, "archive")
+            shutil.copytree(self.archive, archive)
+            where = os.path.join(archive, "ledger", "date=2023-11-14", "hour=22")
+            with open(os.path.join(where, "20231114T220000Z-w9-000009.pq"), "wb") as f:
+                f.write(b"PAR1 none of it PAR1")
+            r = run(WEIR, "query", "-R", archive, "-o", "null")
+            self.assertRegex(r.stdout, r"\nCompleteness: not known: .*w9-000009[.]pq")
+            shutil.rmtree(os.path.join(archive, "ledger"))
+            r = run(WEIR, "query", "-R", archive, "-o", "null")
+            self.assertIn("\nCompleteness: not known: no ledger beside these files\n", r.stdout)
 
 
 class Command(unittest.TestCase):

@@ -1,4 +1,4 @@
-#include "collect/checkpoint.h"
+#include "ledger/checkpoint.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -24,17 +24,17 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
     (void)state;
-    checkpoint_remove(path);
+    ledger_checkpoint_remove(path);
     return rmdir(dir);
 }
 
 static void put(const char *text)
 {
-    checkpoint *c;
+    ledger_checkpoint *c;
     weir_err err = {0};
-    UNIT_CHECK(checkpoint_open(path, &c, &err) == WEIR_OK, "%s", err.msg);
-    assert_int_equal(checkpoint_write(c, (const uint8_t *)text, strlen(text)), WEIR_OK);
-    checkpoint_close(c);
+    UNIT_CHECK(ledger_checkpoint_open(path, &c, &err) == WEIR_OK, "%s", err.msg);
+    assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)text, strlen(text)), WEIR_OK);
+    ledger_checkpoint_close(c);
 }
 
 static void expect(const char *want)
@@ -42,7 +42,7 @@ static void expect(const char *want)
     uint8_t *data;
     size_t len;
     weir_err err = {0};
-    UNIT_CHECK(checkpoint_read(path, &data, &len, &err) == WEIR_OK, "%s", err.msg);
+    UNIT_CHECK(ledger_checkpoint_read(path, 0, &data, &len, &err) == WEIR_OK, "%s", err.msg);
     UNIT_CHECK(len == strlen(want) && memcmp(data, want, len) == 0, "%.*s", (int)len,
                (const char *)data);
     free(data);
@@ -53,8 +53,8 @@ static void newest(void **state)
     (void)state;
     uint8_t *data;
     size_t len;
-    checkpoint_remove(path);
-    assert_int_equal(checkpoint_read(path, &data, &len, NULL), WEIR_ENOTFOUND);
+    ledger_checkpoint_remove(path);
+    assert_int_equal(ledger_checkpoint_read(path, 0, &data, &len, NULL), WEIR_ENOTFOUND);
     put("first");
     expect("first");
     put("the second, which is longer");
@@ -63,15 +63,15 @@ static void newest(void **state)
     expect("3");
     put("");
     expect("");
-    checkpoint *c;
-    assert_int_equal(checkpoint_open(path, &c, NULL), WEIR_OK);
+    ledger_checkpoint *c;
+    assert_int_equal(ledger_checkpoint_open(path, &c, NULL), WEIR_OK);
     for (int i = 0; i < 100; i++) {
         char text[40];
         int n = snprintf(text, sizeof text, "number %d", i);
-        assert_int_equal(checkpoint_write(c, (const uint8_t *)text, (size_t)n), WEIR_OK);
+        assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)text, (size_t)n), WEIR_OK);
         expect(text);
     }
-    checkpoint_close(c);
+    ledger_checkpoint_close(c);
 }
 
 /* Whatever octet of one of them is damaged, the other one is there. */
@@ -79,7 +79,7 @@ static void torn(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
-        checkpoint_remove(path);
+        ledger_checkpoint_remove(path);
         put("older"); /* the first goes into .b */
         put("newer");
         const char *other = i == 0 ? "older" : "newer";
@@ -110,7 +110,7 @@ static void torn(void **state)
     }
     uint8_t *data;
     size_t len;
-    assert_int_equal(checkpoint_read(path, &data, &len, NULL), WEIR_EFORMAT);
+    assert_int_equal(ledger_checkpoint_read(path, 0, &data, &len, NULL), WEIR_EFORMAT);
     put("after");
     expect("after");
 }
@@ -120,7 +120,7 @@ static void has_its_room(void **state)
 {
     (void)state;
     struct stat st;
-    checkpoint_remove(path);
+    ledger_checkpoint_remove(path);
     put("x");
     put("y");
     for (int i = 0; i < 2; i++) {

@@ -47,6 +47,10 @@ static const struct row rows[] = {
     {"G11", "v5 counts flows", "F5 seq=100 count=2{" FLOW FLOW "} F5 seq=102 count=1{" FLOW "} F5 seq=110 count=1{" FLOW "}", NULL, "sequence_lost=7"},
     {"G11", "v7 too", "F7 seq=100 count=2{B00*104} F7 seq=102 count=1{B00*52} F7 seq=104 count=1{B00*52}", NULL, "sequence_lost=1"},
     {"G11", "engines of v5 count by themselves", "F5 dom=0 seq=100{" FLOW "} F5 dom=1 seq=900{" FLOW "} F5 dom=0 seq=101{" FLOW "} F5 dom=1 seq=901{" FLOW "}", NULL, NONE},
+    {"G12", "IPFIX that counts its own flows too", "I seq=1{" T ONE "} I seq=4{" THREE "} I seq=5{" ONE "} I seq=8{" THREE "} I seq=9{" ONE "} I seq=12{" THREE "} I seq=14{" ONE "}", NULL, "sequence_lost=1 sequence_duplicated=0 sequence_unsure=0 sequence_resets=0"},
+    {"G12", "IPFIX that counts messages", "I seq=1{" T THREE "} I seq=2{" THREE "} I seq=3{" THREE "} I seq=4{" THREE "} I seq=6{" THREE "} I seq=7{" THREE "}", NULL, "sequence_lost=1 sequence_duplicated=0 sequence_unsure=0 sequence_resets=0"},
+    {"G12", "v5 that counts packets", "F5 seq=1 count=2{" FLOW FLOW "} F5 seq=2 count=2{" FLOW FLOW "} F5 seq=3 count=2{" FLOW FLOW "} F5 seq=4 count=2{" FLOW FLOW "} F5 seq=7 count=1{" FLOW "}", NULL, "sequence_lost=2 sequence_duplicated=0 sequence_resets=0"},
+    {"G12", "every second packet of v9, with two flows each, is loss", "N seq=1 count=2{S0000{0100 0001 0001 0004} S0100{00000001 00000002}} N seq=3 count=2{S0100{00000001 00000002}} N seq=5 count=2{S0100{00000001 00000002}} N seq=7 count=2{S0100{00000001 00000002}} N seq=8 count=2{} finish", NULL, "sequence_lost=3 sequence_unsure=0"},
     {"G11", "v1 has no numbers", "F1{" FLOW "} F1{" FLOW "}", NULL, NONE " flows=2"},
 };
 /* clang-format on */

@@ -323,7 +323,7 @@ static void several_come_together(void **state)
             assert_true(e.last_ns >= before);
         /* The newer definition, the newer number; and all that only the older one knew. */
         expect(&c,
-               "I seq=53 dom=2{ S0100{ 00000005 } S0101{ 00000006 } S0102{ 07 } } "
+               "I seq=59 dom=2{ S0100{ 00000005 } S0101{ 00000006 } S0102{ 07 } } "
                "I seq=1 dom=3{ S0100{ 00000005 } } from=7 F5 seq=13 count=1{ B00*48 }",
                "record 256 packetDeltaCount=5; record 257 packetDeltaCount=6; "
                "record 258 protocolIdentifier=7; decoded; record 256 octetDeltaCount=5; decoded; "
@@ -334,7 +334,7 @@ static void several_come_together(void **state)
                "tcpControlBits=0 protocolIdentifier=0 ipClassOfService=0 bgpSourceAsNumber=0 "
                "bgpDestinationAsNumber=0 sourceIPv4PrefixLength=0 destinationIPv4PrefixLength=0 "
                "paddingOctets=0x0000; decoded");
-        assert_int_equal(export_counters(&c)->sequence_lost, 3 + 2);
+        assert_int_equal(export_counters(&c)->sequence_lost, 9 + 2);
         assert_int_equal(export_counters(&c)->sequence_resets, 0);
         export_done(&c);
     }
@@ -479,6 +479,52 @@ static void what_a_stream_says(void **state)
     export_done(&c);
 }
 
+/* What is known of the sampling of a whole stream, best known first. */
+static void sampling_of_a_stream(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script;
+        uint8_t origin;
+        double rate;
+    } cases[] = {
+        {"I{ }", WEIR_ORIGIN_UNKNOWN, 0},
+        {"F5 sampling=16484 count=1{ B00*48 }", WEIR_ORIGIN_HEADER, 100},
+        {"F5 sampling=16384 count=1{ B00*48 }", WEIR_ORIGIN_UNKNOWN, 0},
+        {"I{ S0002{ 0100 0002 0001 0004 0022 0004 } }", WEIR_ORIGIN_RECORD, 0},
+        {"I{ S0003{ 0102 0002 0001 0095 0004 0022 0004 } S0102{ 00000001 00000010 } }",
+         WEIR_ORIGIN_OPTIONS, 16},
+        /* Two samplers that agree; two that do not; one of another domain. */
+        {"I{ S0003{ 0102 0002 0001 0030 0004 0032 0004 } S0102{ 00000001 00000010 00000002 "
+         "00000010 } }",
+         WEIR_ORIGIN_OPTIONS, 16},
+        {"I{ S0003{ 0102 0002 0001 0030 0004 0032 0004 } S0102{ 00000001 00000010 00000002 "
+         "00000011 } }",
+         WEIR_ORIGIN_UNKNOWN, 0},
+        {"I dom=7{ S0003{ 0102 0002 0001 0030 0004 0032 0004 } S0102{ 00000001 00000010 } } I{ }",
+         WEIR_ORIGIN_UNKNOWN, 0},
+    };
+    for (size_t i = 0; i < UNIT_N(cases); i++) {
+        export_case c = {0};
+        (void)export_run(&c, cases[i].script);
+        size_t cursor = 0, inner = 0;
+        weir_exporter_info e;
+        weir_stream_info s = {0};
+        assert_int_equal(weir_exporter_next(c.d, &cursor, &e), WEIR_OK);
+        while (weir_stream_next(c.d, e.handle, &inner, &s) == WEIR_OK)
+            continue; /* the last one heard is the last one */
+        UNIT_CHECK(s.sampling.origin == cases[i].origin && s.sampling.rate >= cases[i].rate &&
+                       s.sampling.rate <= cases[i].rate,
+                   "case %zu: %s %g", i, weir_origin_text((weir_origin)s.sampling.origin),
+                   s.sampling.rate);
+        assert_int_equal(weir_decoder_set_sampling(c.d, &e.address, 7), WEIR_OK);
+        inner = 0;
+        assert_int_equal(weir_stream_next(c.d, e.handle, &inner, &s), WEIR_OK);
+        assert_int_equal(s.sampling.origin, WEIR_ORIGIN_CONFIGURED);
+        export_done(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +541,7 @@ int main(void)
         cmocka_unit_test(damage_spoils_nothing),
         cmocka_unit_test(positions),
         cmocka_unit_test(what_a_stream_says),
+        cmocka_unit_test(sampling_of_a_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

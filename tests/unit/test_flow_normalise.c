@@ -1,5 +1,5 @@
-/* What records become: fields and the columns they fill, extra columns, the JSON column; by both paths, which must agree on
- * anything that a template can say. */
+/* What records become: fields and the columns they fill, extra columns, the JSON column; by all ways in (a record, a set,
+ * gathered over packets), which must agree on anything that a template can say. */
 #include "flow/normalise.h"
 
 #include "cells.h"
@@ -7,12 +7,15 @@
 #include "heap.h"
 #include "unit.h"
 
-/* Both ways through a decoder each. */
+enum { N_WAYS = 3, NOTE = 2 };
+
+/* Every way through a decoder of its own. */
 struct both {
-    weir_decoder *d[2];
-    flow_normaliser *n[2];
-    flow_batch *flows[2], *options[2];
+    weir_decoder *d[N_WAYS];
+    flow_normaliser *n[N_WAYS];
+    flow_batch *flows[N_WAYS], *options[N_WAYS];
     int way;
+    bool hold; /* records that are gathered stay so */
     uint64_t added, lost;
     base_buf text, why;
 };
@@ -44,15 +47,34 @@ static void on_options(void *user, const weir_record *r)
     add(t, flow_add_options(t->n[t->way], t->options[t->way], r), 1);
 }
 
-static const weir_handlers ways[2] = {
+static void on_noted_record(void *user, const weir_record *r)
+{
+    struct both *t = user;
+    (void)flow_note_record(t->n[NOTE], t->flows[NOTE], r); /* its counters say what became of it */
+}
+
+static void on_noted_records(void *user, const weir_record *first, size_t n)
+{
+    struct both *t = user;
+    (void)flow_note_records(t->n[NOTE], t->flows[NOTE], first, n);
+}
+
+static void on_noted_options(void *user, const weir_record *r)
+{
+    struct both *t = user;
+    (void)flow_add_options(t->n[NOTE], t->options[NOTE], r);
+}
+
+static const weir_handlers ways[N_WAYS] = {
     {.record = on_record, .options = on_options},
     {.record = on_record, .records = on_records, .options = on_options},
+    {.record = on_noted_record, .records = on_noted_records, .options = on_noted_options},
 };
 
 static void both_init(struct both *t)
 {
     *t = (struct both){0};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_WAYS; i++) {
         t->d[i] = weir_decoder_new(NULL, NULL);
         t->n[i] = flow_normaliser_new();
         t->flows[i] = flow_batch_new(FLOW_TABLE_FLOWS);
@@ -63,7 +85,7 @@ static void both_init(struct both *t)
 
 static void both_done(struct both *t)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_WAYS; i++) {
         weir_decoder_free(t->d[i]);
         flow_normaliser_free(t->n[i]);
         flow_batch_free(t->flows[i]);
@@ -84,11 +106,24 @@ static void feed_one(struct both *t, const uint8_t *data, size_t len)
     __real_free(exact);
 }
 
+static void flush(struct both *t)
+{
+    weir_status status = flow_flush(t->n[NOTE], t->flows[NOTE]);
+    assert_true(status == WEIR_OK || status == WEIR_ENOMEM);
+    assert_int_equal(flow_noted(t->n[NOTE]), 0);
+}
+
 static void feed(struct both *t, const uint8_t *data, size_t len)
 {
-    for (t->way = 0; t->way < 2; t->way++)
+    struct flow_counters before = *flow_normaliser_counters(t->n[NOTE]);
+    const struct flow_counters *after = flow_normaliser_counters(t->n[NOTE]);
+    for (t->way = 0; t->way < N_WAYS; t->way++)
         feed_one(t, data, len);
     t->way = 0;
+    if (!t->hold)
+        flush(t);
+    t->added += after->rows + after->option_rows - before.rows - before.option_rows;
+    t->lost += after->rows_lost - before.rows_lost;
 }
 
 static void run(struct both *t, const char *script)
@@ -124,10 +159,12 @@ static const char *rows(struct both *t, const flow_batch *b, uint32_t first)
 
 static void check_same(struct both *t)
 {
-    UNIT_CHECK(cells_same(t->flows[0], t->flows[1], &t->why), "the two paths differ: %s",
-               t->why.data);
-    UNIT_CHECK(cells_same(t->options[0], t->options[1], &t->why), "the two paths differ: %s",
-               t->why.data);
+    for (int way = 1; way < N_WAYS; way++) {
+        UNIT_CHECK(cells_same(t->flows[0], t->flows[way], &t->why), "way %d differs: %s", way,
+                   t->why.data);
+        UNIT_CHECK(cells_same(t->options[0], t->options[way], &t->why), "way %d differs: %s", way,
+                   t->why.data);
+    }
 }
 
 static void expect(uint32_t from, const char *what, const char *script, const char *want)
@@ -409,8 +446,8 @@ static void test_no_room(void **unused)
                         "{\"e999999_513\":\"00\",\"e999999_514\":\"01\",\"e999999_515\":\"02\"}");
     assert_int_equal(flow_normaliser_counters(t.n[0])->values_extra, 3);
     /* The next batch has room again. */
-    flow_batch_reset(t.flows[0]);
-    flow_batch_reset(t.flows[1]);
+    for (int i = 0; i < N_WAYS; i++)
+        flow_batch_reset(t.flows[i]);
     run(&t, "I{ S0002{ 0101 0001 8201 0001 000f423f } S0101{ 07 } }");
     assert_string_equal(rows(&t, t.flows[0], FLOW_src_addr), "e999999_513=\"07\"");
     check_same(&t);
@@ -445,16 +482,17 @@ static void test_late_columns(void **unused)
     export_put16(&p, 4 + N);
     for (unsigned i = 0; i < N; i++)
         export_put_be(&p, i, 1);
-    (void)flow_batch_add_rows(t.flows[0], ROWS);
-    (void)flow_batch_add_rows(t.flows[1], ROWS);
+    for (int i = 0; i < N_WAYS; i++)
+        (void)flow_batch_add_rows(t.flows[i], ROWS);
     heap.peak = heap.live;
     size_t before = heap.live;
     feed(&t, p.data, p.len);
-    UNIT_CHECK(heap.peak - before < (size_t)2 * (3 * (64 << 20)) + ((size_t)ROWS * 800),
+    UNIT_CHECK(heap.peak - before < (size_t)N_WAYS * (3 * (64 << 20)) + ((size_t)ROWS * 800),
                "%zu octets", heap.peak - before);
     assert_true(flow_normaliser_counters(t.n[0])->values_extra > 0);
-    assert_int_equal(flow_normaliser_counters(t.n[0])->values_extra,
-                     flow_normaliser_counters(t.n[1])->values_extra);
+    for (int i = 1; i < N_WAYS; i++)
+        assert_int_equal(flow_normaliser_counters(t.n[0])->values_extra,
+                         flow_normaliser_counters(t.n[i])->values_extra);
     free(p.data);
     both_done(&t);
 }
@@ -472,7 +510,7 @@ static void test_names(void **unused)
                         "http_host=aa e6871_117=bb; http_host=cc");
     check_same(&t);
     /* A name that is taken with another type. */
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_WAYS; i++) {
         flow_batch_reset(t.flows[i]);
         assert_int_not_equal(
             flow_batch_extra(t.flows[i], "SamplingInterval", FLOW_TYPE_TEXT, false), UINT32_MAX);
@@ -491,13 +529,13 @@ static void test_batches(void **unused)
     struct both t;
     both_init(&t);
     run(&t, "I{ S0002{ 0100 0002 0022 0001 01cd 0002 } S0100{ 05 2f61 } }");
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_WAYS; i++) {
         flow_batch_reset(t.flows[i]);
         (void)flow_batch_extra(t.flows[i], "another", FLOW_TYPE_U64, false);
     }
     run(&t, "I{ S0100{ 06 2f62 } }");
     assert_string_equal(rows(&t, t.flows[0], FLOW_http_host), "http_url=/b samplingInterval=6");
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_WAYS; i++) {
         flow_batch_free(t.flows[i]);
         t.flows[i] = flow_batch_new(FLOW_TABLE_FLOWS);
     }
@@ -644,7 +682,7 @@ static void test_any_template(void **unused)
         feed(&t, p.data, p.len);
         if (i % 5 == 0) {
             check_same(&t);
-            for (int k = 0; k < 2; k++) {
+            for (int k = 0; k < N_WAYS; k++) {
                 flow_batch_reset(t.flows[k]);
                 flow_batch_reset(t.options[k]);
             }
@@ -652,6 +690,236 @@ static void test_any_template(void **unused)
     }
     const struct flow_counters *n = flow_normaliser_counters(t.n[1]);
     assert_true(n->rows > 100 && n->option_rows > 10 && n->rows_lost == 0);
+    both_done(&t);
+    free(p.data);
+}
+
+/* ---- records gathered over packets ---- */
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The rows of a batch, each as its cells in the order of the columns' names, in the order of that: which rows there are,
+ * whatever order they and their columns came in. */
+static char **row_set(const flow_batch *b)
+{
+    uint32_t n = flow_batch_rows(b), n_columns = flow_batch_n_columns(b);
+    char **out = __real_calloc(n + 1, sizeof *out),
+         **cells = __real_calloc(n_columns, sizeof *cells);
+    base_buf text = {0};
+    assert_true(out && cells);
+    for (uint32_t row = 0; row < n; row++) {
+        uint32_t n_cells = 0;
+        for (uint32_t c = 0; c < n_columns; c++) {
+            struct flow_vec v;
+            flow_batch_vec(b, c, &v);
+            if (!cells_there(&v, row))
+                continue;
+            base_buf_reset(&text);
+            base_buf_printf(&text, "%s=", v.column->name);
+            cells_cell(b, c, row, &text);
+            base_buf_char(&text, 0);
+            cells[n_cells++] = strdup(text.data);
+        }
+        qsort(cells, n_cells, sizeof *cells, by_text);
+        base_buf_reset(&text);
+        for (uint32_t c = 0; c < n_cells; c++) {
+            base_buf_printf(&text, "%s ", cells[c]);
+            __real_free(cells[c]);
+        }
+        base_buf_char(&text, 0);
+        out[row] = strdup(text.data);
+    }
+    qsort(out, n, sizeof *out, by_text);
+    base_buf_done(&text);
+    __real_free(cells);
+    return out;
+}
+
+static void check_same_set(struct both *t)
+{
+    char **a = row_set(t->flows[0]), **b = row_set(t->flows[NOTE]);
+    assert_int_equal(flow_batch_rows(t->flows[0]), flow_batch_rows(t->flows[NOTE]));
+    for (uint32_t i = 0; a[i] || b[i]; i++) {
+        size_t same = 0; /* octets; what follows is shown */
+        while (a[i] && b[i] && a[i][same] && a[i][same] == b[i][same])
+            same++;
+        UNIT_CHECK(a[i] && b[i] && strcmp(a[i], b[i]) == 0,
+                   "row %u in order of content, from octet %zu on:\n  %.400s\nnot\n  %.400s", i,
+                   same, b[i] ? b[i] + same : "(none)", a[i] ? a[i] + same : "(none)");
+        __real_free(a[i]);
+        __real_free(b[i]);
+    }
+    __real_free(a);
+    __real_free(b);
+}
+
+/* Many packets before each flush: templates of all kinds mixed, re-defined while records of the old definition wait, exporters
+ * that restart, sampling that changes, more packets and templates than may wait at once. */
+static void test_gathered(void **unused)
+{
+    (void)unused;
+    export_packet p = {0}, again[8] = {{0}};
+    struct both t;
+    both_init(&t);
+    t.hold = true;
+    uint64_t held = 0;
+    for (unsigned i = 0; i < 1500; i++) {
+        bool ipfix = rnd(2);
+        unsigned few = rnd(UNIT_N(again));
+        if (i % 8 < 3 &&
+            again[few]
+                .len) { /* what came before comes again, and its records are read by what it says */
+            p.len = 0;
+            export_put(&p, again[few].data, again[few].len);
+        } else {
+            a_packet(&p, ipfix, 256 + rnd(i % 400 < 200 ? 8 : 200));
+            again[few].len = 0;
+            export_put(&again[few], p.data, p.len);
+        }
+        feed(&t, p.data, p.len);
+        if (flow_noted(t.n[NOTE]) > held)
+            held = flow_noted(t.n[NOTE]);
+        if (rnd(100) == 0) {
+            flush(&t);
+            check_same_set(&t);
+            for (int k = 0; k < N_WAYS; k++) {
+                flow_batch_reset(t.flows[k]);
+                flow_batch_reset(t.options[k]);
+            }
+        }
+        if (rnd(600) == 0) {
+            flush(&t);
+            both_done(&t);
+            both_init(&t);
+            t.hold = true;
+        }
+    }
+    flush(&t);
+    check_same_set(&t);
+    UNIT_CHECK(held > 500, "only %d records waited", (int)held);
+    both_done(&t);
+    free(p.data);
+    for (unsigned i = 0; i < UNIT_N(again); i++)
+        free(again[i].data);
+}
+
+/* Rates are those of the moment, though an option changes them before the records become rows. */
+static void test_gathered_rates(void **unused)
+{
+    (void)unused;
+    struct both t;
+    both_init(&t);
+    t.hold = true;
+    run(&t, "N count=9{ S0001{ 0100 0004 0008 0001 0004 0022 0004 0023 0001 } S0000{ 0101 0001 "
+            "0001 0001 } }"
+            "N seq=1 count=1{ S0101{ 01 00 00 00 } }"
+            "N seq=2 count=1{ S0100{ 00000000 0000000a 01 } S0101{ 02 00 00 00 } }"
+            "N seq=3 count=1{ S0101{ 03 00 00 00 } S0100{ 00000000 00000014 01 } S0101{ 04 00 00 "
+            "00 } }");
+    assert_int_equal(flow_noted(t.n[NOTE]), 16);
+    assert_int_equal(flow_batch_rows(t.flows[NOTE]), 0);
+    flush(&t);
+    check_same_set(&t);
+    struct flow_vec v;
+    flow_batch_vec(t.flows[NOTE], FLOW_sampling_rate, &v);
+    const double *rates = v.values;
+    assert_int_equal(v.n, 16);
+    for (uint32_t i = 0; i < 16; i++) {
+        assert_int_equal(cells_there(&v, i), i >= 4);
+        if (i >= 4)
+            assert_true(rates[i] == (i < 12 ? 10 : 20));
+    }
+    /* Once a packet, where its first record is. */
+    flow_batch_vec(t.flows[NOTE], FLOW_sequence, &v);
+    assert_int_equal(v.n_valid, 3);
+    for (uint32_t i = 0; i < 12; i++)
+        assert_int_equal(cells_there(&v, i), i % 4 == 0);
+    both_done(&t);
+}
+
+/* What waits is copied: its templates may be withdrawn, re-defined, or go with their decoder. */
+static void test_gathered_stays(void **unused)
+{
+    (void)unused;
+    struct both t;
+    both_init(&t);
+    t.hold = true;
+    run(&t,
+        "I{ S0002{ 0100 0003 0008 0004 8001 0002 000f423f 01cc ffff } S0100{ 0a000001 abcd 02 6161 "
+        "} }"
+        "I{ S0002{ 0100 0002 0007 0002 8002 0002 000f423f } S0100{ 0050 0102 0051 0304 } }"
+        "F5 count=1{ 0a000001 0a000002 00000000 0001 0002 00000001 00000054 000dbba0 000e0000 0000 "
+        "0303 00 00 01 00 0000 0000 00 00 0000 }");
+    assert_int_equal(flow_noted(t.n[NOTE]), 4);
+    weir_decoder_free(t.d[NOTE]);
+    t.d[NOTE] = NULL;
+    flush(&t);
+    assert_string_equal(rows(&t, t.flows[NOTE], FLOW_src_addr),
+                        "src_addr=10.0.0.1 http_host=aa e999999_1=\"abcd\"; src_port=80 "
+                        "e999999_2=\"0102\"; src_port=81 e999999_2=\"0304\"; src_addr=10.0.0.1 "
+                        "dst_addr=10.0.0.2 src_port=0 dst_port=771 proto=1 tcp_flags=0 icmp_type=3 "
+                        "icmp_code=3 tos=0 bytes=84 packets=1 in_if=1 out_if=2 src_as=0 dst_as=0 "
+                        "src_mask=0 dst_mask=0 next_hop=0.0.0.0");
+    check_same_set(&t);
+    /* Forgotten before they became rows: lost, and counted so. */
+    t.d[NOTE] = weir_decoder_new(NULL, NULL);
+    run(&t, "I{ S0002{ 0100 0001 0001 0001 } S0100{ 01 02 03 } }");
+    assert_int_equal(flow_noted(t.n[NOTE]), 3);
+    flow_normaliser_forget(t.n[NOTE]);
+    assert_int_equal(flow_noted(t.n[NOTE]), 0);
+    assert_int_equal(flow_normaliser_counters(t.n[NOTE])->rows_lost, 3);
+    both_done(&t);
+}
+
+/* Values that do not fit, times that are none: those few rows are as they would be alone. */
+static void test_misfits(void **unused)
+{
+    (void)unused;
+    export_packet p = {0};
+    struct both t;
+    both_init(&t);
+    for (unsigned round = 0; round < 40; round++) {
+        p.len = 0;
+        unsigned n = 1 + rnd(60), bad = rnd(3) ? rnd(n) : n;
+        export_put16(&p, 10);
+        export_put16(&p, 16 + 4 + 4 + 8 * 4 + 4 + n * 31);
+        export_put32(&p, EXPORT_TIME);
+        export_put32(&p, 0);
+        export_put32(&p, 1);
+        export_put16(&p, 2);
+        export_put16(&p, 4 + 4 + 8 * 4);
+        export_put16(&p, 256);
+        export_put16(&p, 8);
+        static const uint16_t fields[8][2] = {{152, 8}, {153, 8}, {7, 4}, {4, 2},
+                                              {6, 3},   {1, 3},   {8, 2}, {210, 1}};
+        for (unsigned i = 0; i < 8; i++) {
+            export_put16(&p, fields[i][0]);
+            export_put16(&p, fields[i][1]);
+        }
+        export_put16(&p, 256);
+        export_put16(&p, 4 + n * 31);
+        for (unsigned i = 0; i < n; i++) {
+            unsigned kind = i == bad ? 1 + rnd(5) : 0;
+            export_put_be(&p,
+                          kind == 1   ? 0
+                          : kind == 2 ? UINT64_MAX
+                                      : UINT64_C(1700000000000) + rnd(1000),
+                          8);
+            export_put_be(&p, 1700000001000 + rnd(1000), 8);
+            export_put32(&p, kind == 3 ? 65536 + rnd(1000) : rnd(65536));
+            export_put16(&p, kind == 4 ? 256 : rnd(3) ? 6 : 1);
+            export_put_be(&p, kind == 5 ? 65535 + rnd(1000) : rnd(65536), 3);
+            export_put_be(&p, rnd(1 << 24), 3);
+            export_put16(&p, rnd(65536));
+            export_put_be(&p, 0, 1);
+        }
+        export_set16(&p, 2, (unsigned)p.len);
+        feed(&t, p.data, p.len);
+        check_same(&t);
+    }
     both_done(&t);
     free(p.data);
 }
@@ -676,7 +944,7 @@ static void test_memory(void **unused)
             heap.fail_at = 0;
             assert_true(t.added + t.lost <= want); /* the decoder may have lost the template */
             uint64_t have = 0, lost = 0;
-            for (int i = 0; i < 2; i++) {
+            for (int i = 0; i < N_WAYS; i++) {
                 const struct flow_counters *n = flow_normaliser_counters(t.n[i]);
                 have += flow_batch_rows(t.flows[i]) + flow_batch_rows(t.options[i]);
                 lost += n->rows_lost;
@@ -706,11 +974,13 @@ static void test_memory(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),        cmocka_unit_test(test_head_and_times),
-        cmocka_unit_test(test_options),      cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_late_columns), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_batches),      cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_any_template), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_cases),          cmocka_unit_test(test_head_and_times),
+        cmocka_unit_test(test_options),        cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_late_columns),   cmocka_unit_test(test_names),
+        cmocka_unit_test(test_batches),        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_any_template),   cmocka_unit_test(test_gathered),
+        cmocka_unit_test(test_gathered_rates), cmocka_unit_test(test_gathered_stays),
+        cmocka_unit_test(test_misfits),        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

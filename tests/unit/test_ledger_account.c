@@ -166,8 +166,13 @@ static uint64_t total_of(const struct sums *s, size_t at)
     return n;
 }
 
-/* The conservation law, of the sums of every key; and that none is below 0, but where memory was short: then the first part
- * of a count may stand with the exporter. */
+static bool goes_down(size_t at)
+{
+    return at == AT_waiting || at == AT_sequence_lost || at == AT_sequence_duplicated;
+}
+
+/* The conservation law, of the sums of every key; and that none is below 0. Where memory was short, the first part of a
+ * count may stand with the exporter, so that what goes down again is below 0 in the stream. */
 static void law_of_sums(const struct sums *s, const char *what, uint64_t seed, bool whole)
 {
     for (size_t i = 0; i < s->n; i++) {
@@ -180,7 +185,7 @@ static void law_of_sums(const struct sums *s, const char *what, uint64_t seed, b
         UNIT_CHECK(v[AT_records] == v[AT_flows] + v[AT_options] + v[AT_records_rejected],
                    "%s %" PRIu64 ": key %zu: records", what, seed, i);
         for (size_t k = 0; k < N_SUMS; k++)
-            UNIT_CHECK(!whole || (int64_t)v[k] >= 0,
+            UNIT_CHECK((int64_t)v[k] >= 0 || (!whole && goes_down(k)),
                        "%s %" PRIu64 ": key %zu version %u: sum %zu is %" PRId64, what, seed, i,
                        s->at[i].key.version, k, (int64_t)v[k]);
     }
@@ -470,9 +475,9 @@ static void feed(struct life *l, const struct packet *p)
     assert_non_null(exact);
     memcpy(exact, p->data, p->len);
     drain seen = {0};
+    (void)ledger_account_time(l->a, l->now_ns);
     if (l->every)
         ledger_account_sample(l->a);
-    (void)ledger_account_time(l->a, l->now_ns);
     (void)weir_decode(l->d, &p->from, l->now_ns, exact, p->len, &drain_handlers, &seen, NULL);
     free(exact);
     watch(l);
@@ -587,9 +592,9 @@ static void random_life(uint64_t seed, uint64_t *seen)
             tell(&l, s);
             break;
         case 6:
+            (void)ledger_account_time(l.a, l.now_ns);
             if (l.every)
                 ledger_account_sample(l.a);
-            (void)ledger_account_time(l.a, l.now_ns);
             weir_decoder_tick(l.d, l.now_ns, NULL, NULL);
             watch(&l);
             break;
@@ -670,7 +675,7 @@ static void known_loss(uint16_t version, uint64_t seed)
              1 + hostile_below(&l.rng, 9), l.now_ns);
         sent += p.units;
         l.now_ns += hostile_below(&l.rng, 700) * SECOND / 1000;
-        bool edge = i == 0 || i == 599;
+        bool edge = i == 0 || i >= 580; /* at the end nothing is in doubt any more */
         if (!edge && hostile_below(&l.rng, 10) == 0) {
             dropped += p.units;
         } else if (!edge && held.len == 0 && hostile_below(&l.rng, 20) == 0) {
@@ -679,7 +684,7 @@ static void known_loss(uint16_t version, uint64_t seed)
             feed(&l, &p);
             unsaved += p.units;
         }
-        if (held.len && (i == 598 || hostile_below(&l.rng, 3) == 0)) {
+        if (held.len && (edge || hostile_below(&l.rng, 3) == 0)) {
             feed(&l, &held);
             unsaved += held.units;
             held.len = 0;
@@ -702,7 +707,7 @@ static void known_loss(uint16_t version, uint64_t seed)
             }
             assert_int_equal(ledger_account_save(l.a, &account), WEIR_OK);
             unsaved = 0;
-        } else if (i < 590 && hostile_below(&l.rng, 60) == 0) { /* kill -9 */
+        } else if (!edge && hostile_below(&l.rng, 60) == 0) { /* kill -9 */
             ledger_account_free(l.a);
             weir_decoder_free(l.d);
             memset(l.known, 0, sizeof l.known);

@@ -222,7 +222,7 @@ static void collector_down(void **state)
     expect_text(&c, 3, "complete as far as known (no ledger after 21:20)");
     c = read_range(at(-30), at(2), NULL, NULL);
     expect_text(&c, 3, "complete as far as known (no ledger before 21:00)");
-    c = read_range(at(11), at(25), NULL, NULL);
+    c = read_range(at(11), at(22), NULL, NULL);
     expect_text(&c, 3, "complete");
 }
 

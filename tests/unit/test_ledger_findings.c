@@ -32,6 +32,12 @@ static void set(struct ledger_row *r, enum flow_ledger_id c, uint64_t v)
     r->values[c].u64 = v;
 }
 
+static void set_unit(struct ledger_row *r, const char *unit)
+{
+    set(r, FLOW_LEDGER_sequence_unit, 0);
+    r->values[FLOW_LEDGER_sequence_unit].text = unit;
+}
+
 static void set_signed(struct ledger_row *r, enum flow_ledger_id c, int64_t v)
 {
     r->has[c / 64] |= UINT64_C(1) << c % 64;
@@ -574,6 +580,19 @@ static void counts_packets(struct ledger_row *r, unsigned m)
     set(r, FLOW_LEDGER_sequence_duplicated, PACKETS - PACKETS / EACH);
 }
 
+/* What the decoder has found is no finding, but loss is told in that unit. */
+static void found_flows(struct ledger_row *r, unsigned m)
+{
+    counts_flows(r, m);
+    set_unit(r, "flows");
+}
+
+static void found_nothing(struct ledger_row *r, unsigned m)
+{
+    (void)m;
+    set_unit(r, "none");
+}
+
 static void counts_itself(struct ledger_row *r, unsigned m)
 {
     (void)m;
@@ -626,12 +645,16 @@ static void sequences(void **state)
         const char *words;
     } units[] = {{counts_flows, "count records instead of packets"},
                  {counts_packets, "count packets instead of the records"},
-                 {counts_itself, "up to the end of the message"}};
+                 {counts_itself, "up to the end of the message"},
+                 {found_nothing, "count something else instead of packets"}};
     for (size_t i = 0; i < UNIT_N(units); i++) {
         f = hour_of(units[i].change, 60);
         check_words(only(f, LEDGER_FINDING_sequence_unit, LEDGER_WARNING), units[i].words, "");
         ledger_findings_free(f);
     }
+    f = hour_of(found_flows, 60);
+    check_words(only(f, LEDGER_FINDING_loss_steady, LEDGER_ERROR), " flows of ", "");
+    ledger_findings_free(f);
     f = hour_of(jumps, 60);
     check_words(only(f, LEDGER_FINDING_sequence_resets, LEDGER_WARNING), "60 times", "");
     ledger_findings_free(f);
@@ -899,6 +922,7 @@ static void hostile_rows(void **state)
                     mix & 2 ? odd[(mix >> 8) % UNIT_N(odd)] : mix >> 40);
         }
         set_rate(&r, 0, "header");
+        set_unit(&r, i % 9 ? "records" : "none");
         feed(f, &r);
     }
     end(f);

@@ -129,7 +129,7 @@ static void folds(void **state)
 
     uint64_t columns[LEDGER_WORDS] = {0};
     columns[FLOW_LEDGER_packets / 64] |= UINT64_C(1) << FLOW_LEDGER_packets % 64;
-    struct ledger_range few = {INT64_MIN, INT64_MAX, false, columns};
+    struct ledger_range few = {INT64_MIN, INT64_MAX, .columns = columns};
     seen.n = 0;
     assert_int_equal(ledger_each_of_batch(b, &few, see, &seen, &err), WEIR_OK);
     assert_int_equal(ledger_count(&seen.rows[2], FLOW_LEDGER_packets), 11);
@@ -154,6 +154,30 @@ static void sums_do_not_wrap(void **state)
     assert_int_equal(seen.n, 1);
     assert_true(ledger_count(&seen.rows[0], FLOW_LEDGER_packets) == UINT64_MAX);
     assert_true(ledger_signed(&seen.rows[0], FLOW_LEDGER_sequence_lost) == INT64_MIN + 5);
+    flow_batch_free(b);
+}
+
+/* More than there is room for comes in pieces: sums stay right. */
+static void pieces(void **state)
+{
+    (void)state;
+    flow_batch *b = flow_batch_new(FLOW_TABLE_LEDGER);
+    weir_err err = {0};
+    for (int i = 0; i < 900; i++)
+        ADD(b, i % 100, 0, "192.0.2.1", 1, 9, LEDGER(packets, i));
+    struct ledger_range range = all;
+    for (size_t octets = 1; octets < 1 << 20; octets = octets * 3 + 1) {
+        uint64_t sum = 0;
+        range.max_octets = octets;
+        seen = (struct seen){0};
+        assert_int_equal(ledger_each_of_batch(b, &range, see, &seen, &err), WEIR_OK);
+        for (size_t i = 0; i < seen.n; i++)
+            sum += ledger_count(&seen.rows[i], FLOW_LEDGER_packets);
+        assert_int_equal(sum, 900 * 899 / 2);
+        assert_int_equal(seen.n, octets < 10000 ? 900 : seen.n);
+        assert_true(seen.n >= 100 && seen.n <= 900);
+    }
+    assert_int_equal(seen.n, 100); /* there was room for all */
     flow_batch_free(b);
 }
 
@@ -188,13 +212,13 @@ static void an_archive(void **state)
                 assert_int_equal(ledger_count(&seen.rows[i], FLOW_LEDGER_packets), m + 1);
             }
         }
-        struct ledger_range some = {minute(59), minute(61) + 5, false, NULL};
+        struct ledger_range some = {minute(59), minute(61) + 5, false, NULL, 0};
         assert_int_equal(read_dir(f->dir, &some, &err), WEIR_OK);
         assert_int_equal(seen.n, 3 * 6);
-        some = (struct ledger_range){minute(59) + 59999999, minute(60) - 1, false, NULL};
+        some = (struct ledger_range){minute(59) + 59999999, minute(60) - 1, false, NULL, 0};
         assert_int_equal(read_dir(f->dir, &some, &err), WEIR_OK);
         assert_int_equal(seen.n, 6);
-        some = (struct ledger_range){minute(1000), minute(2000), false, NULL};
+        some = (struct ledger_range){minute(1000), minute(2000), false, NULL, 0};
         assert_int_equal(read_dir(f->dir, &some, &err), WEIR_OK);
         assert_int_equal(seen.n, 0);
         const char *const twice[] = {f->dir, f->dir, "/nonexistent"};
@@ -451,6 +475,22 @@ static void missing_flows(void **state)
     r.version = 5;
     assert_true(fabs(ledger_flows_missing(&r, &estimated) + 2) < 1e-9);
     assert_false(estimated);
+    /* Exporters that count something else. */
+    r.has[FLOW_LEDGER_sequence_unit / 64] |= UINT64_C(1) << FLOW_LEDGER_sequence_unit % 64;
+    r.values[FLOW_LEDGER_sequence_unit].text = "packets";
+    assert_string_equal(ledger_sequence_unit(&r), "packets");
+    assert_true(fabs(ledger_flows_missing(&r, &estimated) + 11) < 1e-9);
+    assert_true(estimated);
+    estimated = false;
+    r.version = 9;
+    r.values[FLOW_LEDGER_sequence_unit].text = "flows";
+    assert_true(fabs(ledger_flows_missing(&r, &estimated) + 2) < 1e-9);
+    assert_false(estimated);
+    r.values[FLOW_LEDGER_sequence_unit].text = "records";
+    r.has[FLOW_LEDGER_options / 64] |= UINT64_C(1) << FLOW_LEDGER_options % 64;
+    r.values[FLOW_LEDGER_options].u64 = 55;
+    assert_true(fabs(ledger_flows_missing(&r, &estimated) + 1) < 1e-9);
+    assert_true(estimated);
 }
 
 int main(void)
@@ -458,6 +498,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folds),
         cmocka_unit_test(sums_do_not_wrap),
+        cmocka_unit_test(pieces),
         cmocka_unit_test_setup_teardown(an_archive, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(odd_files, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(damaged_files, fixture_set_up, fixture_tear_down),

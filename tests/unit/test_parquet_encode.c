@@ -343,6 +343,14 @@ static void pack_twins_agree(void **state)
         for (int t = 0; t < 2; t++)
             twins[t]->narrow16(out[t], v16, n, (uint16_t)v[at]);
         assert_memory_equal(out[0], out[1], n);
+        static uint64_t deltas[2][128];
+        uint64_t all[2][4];
+        int64_t least[2];
+        for (int t = 0; t < 2; t++)
+            least[t] = twins[t]->deltas(deltas[t], v, all[t]);
+        assert_true(least[0] == least[1]);
+        assert_memory_equal(deltas[0], deltas[1], sizeof deltas[0]);
+        assert_memory_equal(all[0], all[1], sizeof all[0]);
         for (int t = 0; t < 2; t++)
             twins[t]->narrow64(out[t], v, n, v[at]);
         assert_memory_equal(out[0], out[1], n);
@@ -386,23 +394,48 @@ static void presses(void **state)
                 WEIR_OK);
             UNIT_CHECK(memcmp(in, back, n) == 0, "%zu octets, way %d", n, way);
         }
-        uint8_t codec = round % 3 ? PARQUET_ZSTD : PARQUET_LZ4_RAW;
-        (void)press_choose(&p, codec, 1 + round % 9, in, n, &out, &scratch);
-        assert_int_equal(codec_unpress(&c, codec, (const uint8_t *)out.data, out.len, back, n),
-                         WEIR_OK);
-        assert_memory_equal(in, back, n);
     }
     /* What each is for. */
+    enum press_way way;
     for (size_t i = 0; i < 65536; i++)
         in[i] = (char)any();
-    assert_int_equal(press_choose(&p, PARQUET_ZSTD, 1, in, 65536, &out, &scratch), PRESS_STORED);
+    double octets = press_estimate(&p, PARQUET_ZSTD, 1, in, 65536, &scratch, &way);
+    assert_true(way == PRESS_STORED && octets > 65000 && octets < 66000);
+    press_octets(&p, PARQUET_ZSTD, way, 1, in, 65536, &out);
     assert_true(out.len < 65536 + 32);
     for (size_t i = 0; i < 65536; i++)
         in[i] = (char)(any() & any() & any());
-    assert_int_equal(press_choose(&p, PARQUET_ZSTD, 1, in, 65536, &out, &scratch), PRESS_ENTROPY);
+    octets = press_estimate(&p, PARQUET_ZSTD, 1, in, 65536, &scratch, &way);
+    assert_int_equal(way, PRESS_ENTROPY);
+    press_octets(&p, PARQUET_ZSTD, way, 1, in, 65536, &out);
+    assert_true((double)out.len > octets * 0.95 && (double)out.len < octets * 1.05);
     for (size_t i = 1000; i < 65536; i++)
         in[i] = in[i - 1000];
-    assert_int_equal(press_choose(&p, PARQUET_ZSTD, 1, in, 65536, &out, &scratch), PRESS_MATCHES);
+    octets = press_estimate(&p, PARQUET_ZSTD, 9, in, 65536, &scratch, &way);
+    assert_int_equal(way, PRESS_MATCHES);
+    press_octets(&p, PARQUET_ZSTD, way, 9, in, 65536, &out);
+    assert_true((double)out.len > octets * 0.95 && (double)out.len < octets * 1.05);
+    (void)press_estimate(&p, PARQUET_ZSTD, 1, in, 65536, &scratch, &way);
+    assert_int_equal(way, PRESS_MATCHES);
+    /* Strings in order: only what they begin with is looked for. */
+    size_t len = 0, n_strings = 0;
+    for (uint32_t i = 0; len < sizeof in - 100; i += (uint32_t)any() % 50, n_strings++) {
+        uint32_t n = (uint32_t)snprintf(in + len + 4, 90, "%s.%u.%u.%u", any() % 100 ? "10" : "",
+                                        i >> 16, i >> 8 & 255, i & 255);
+        memcpy(in + len, &n, sizeof n);
+        len += n + 4;
+    }
+    press_octets(&p, PARQUET_ZSTD, PRESS_STRINGS, 1, in, len, &out);
+    UNIT_CHECK(!out.failed && out.len < 3 * n_strings, "%zu strings take %zu octets", n_strings,
+               out.len);
+    assert_int_equal(codec_unpress(&c, PARQUET_ZSTD, (const uint8_t *)out.data, out.len, back, len),
+                     WEIR_OK);
+    assert_memory_equal(in, back, len);
+    in[2] = 1; /* a string of more octets than there are */
+    press_octets(&p, PARQUET_ZSTD, PRESS_STRINGS, 1, in, len, &out);
+    assert_int_equal(codec_unpress(&c, PARQUET_ZSTD, (const uint8_t *)out.data, out.len, back, len),
+                     WEIR_OK);
+    assert_memory_equal(in, back, len);
     base_buf_done(&out);
     base_buf_done(&scratch);
     codec_done(&c);

@@ -69,6 +69,8 @@ static void kernel_agrees(const char *listen, unsigned family)
             sock_close(&s[i]);
         return;
     }
+    for (unsigned i = 0; i < N; i++)
+        sock_begin(&s[i]);
     sock_batch *b = sock_batch_new();
     struct sock_message m[SOCK_BATCH];
     for (unsigned k = 0; k < SENDERS; k++) {

@@ -1,7 +1,5 @@
-#include "collect/checkpoint.h"
+#include "ledger/checkpoint.h"
 
-#include "base/buf.h"
-#include "base/err.h"
 #include "base/hash.h"
 #include "base/rd.h"
 
@@ -19,7 +17,7 @@ static const char *const suffixes[2] = {".a", ".b"};
 
 enum { HEAD = 24, TAIL = 8, ROOM = 64 << 10, MAX_OCTETS = 1 << 30 };
 
-struct checkpoint {
+struct ledger_checkpoint {
     int fd[2];
     size_t room[2]; /* octets that the file has on the disk */
     uint64_t serial;
@@ -46,7 +44,7 @@ static bool read_all(int fd, uint8_t *to, size_t n)
 }
 
 /* What one of the two files holds; false: nothing whole. */
-static bool read_one(int fd, uint64_t *serial, uint8_t **data, size_t *len)
+static bool read_one(int fd, size_t most, uint64_t *serial, uint8_t **data, size_t *len)
 {
     uint8_t head[HEAD];
     struct stat st;
@@ -56,7 +54,7 @@ static bool read_one(int fd, uint64_t *serial, uint8_t **data, size_t *len)
     base_rd r = base_rd_of(head + sizeof magic, sizeof head - sizeof magic);
     *serial = base_rd_u64(&r);
     uint64_t n = base_rd_u64(&r);
-    if (n > MAX_OCTETS || n > (uint64_t)st.st_size - HEAD - TAIL)
+    if (n > most || n > (uint64_t)st.st_size - HEAD - TAIL)
         return false;
     uint8_t *all = malloc(HEAD + n + TAIL);
     if (!all)
@@ -72,7 +70,8 @@ static bool read_one(int fd, uint64_t *serial, uint8_t **data, size_t *len)
     return true;
 }
 
-weir_status checkpoint_read(const char *path, uint8_t **out, size_t *len, weir_err *err)
+weir_status ledger_checkpoint_read(const char *path, size_t most, uint8_t **out, size_t *len,
+                                   weir_err *err)
 {
     bool there = false, found = false;
     uint64_t newest = 0;
@@ -80,14 +79,14 @@ weir_status checkpoint_read(const char *path, uint8_t **out, size_t *len, weir_e
         char *name = name_of(path, i);
         if (!name)
             return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
-        int fd = open(name, O_RDONLY | O_CLOEXEC);
+        int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* nor wait for a pipe */
         free(name);
         uint64_t serial;
         uint8_t *data;
         size_t n;
         struct stat st;
         there |= fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0;
-        if (read_one(fd, &serial, &data, &n)) {
+        if (read_one(fd, most && most < MAX_OCTETS ? most : MAX_OCTETS, &serial, &data, &n)) {
             if (!found || serial > newest) {
                 if (found)
                     free(*out);
@@ -108,9 +107,9 @@ weir_status checkpoint_read(const char *path, uint8_t **out, size_t *len, weir_e
                  : weir_err_set(err, WEIR_ENOTFOUND, 0, "there is no %s.a", path);
 }
 
-weir_status checkpoint_open(const char *path, checkpoint **out, weir_err *err)
+weir_status ledger_checkpoint_open(const char *path, ledger_checkpoint **out, weir_err *err)
 {
-    checkpoint *c = calloc(1, sizeof *c);
+    ledger_checkpoint *c = calloc(1, sizeof *c);
     if (!c)
         return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
     c->fd[0] = c->fd[1] = -1;
@@ -120,7 +119,7 @@ weir_status checkpoint_open(const char *path, checkpoint **out, weir_err *err)
         int why = name ? errno : ENOMEM;
         free(name);
         if (c->fd[i] < 0) {
-            checkpoint_close(c);
+            ledger_checkpoint_close(c);
             return weir_err_set(err, WEIR_EIO, 0, "cannot open %s%s: %s", path, suffixes[i],
                                 strerror(why));
         }
@@ -130,7 +129,7 @@ weir_status checkpoint_open(const char *path, checkpoint **out, weir_err *err)
         uint64_t serial;
         uint8_t *data;
         size_t len;
-        if (read_one(c->fd[i], &serial, &data, &len)) {
+        if (read_one(c->fd[i], MAX_OCTETS, &serial, &data, &len)) {
             c->serial = serial > c->serial ? serial : c->serial;
             free(data);
         }
@@ -139,7 +138,7 @@ weir_status checkpoint_open(const char *path, checkpoint **out, weir_err *err)
     return WEIR_OK;
 }
 
-void checkpoint_close(checkpoint *c)
+void ledger_checkpoint_close(ledger_checkpoint *c)
 {
     if (!c)
         return;
@@ -150,7 +149,7 @@ void checkpoint_close(checkpoint *c)
     free(c);
 }
 
-weir_status checkpoint_write(checkpoint *c, const uint8_t *data, size_t len)
+weir_status ledger_checkpoint_write(ledger_checkpoint *c, const uint8_t *data, size_t len)
 {
     if (len > MAX_OCTETS)
         return WEIR_ELIMIT;
@@ -183,7 +182,36 @@ weir_status checkpoint_write(checkpoint *c, const uint8_t *data, size_t len)
     return WEIR_OK;
 }
 
-void checkpoint_remove(const char *path)
+char *ledger_checkpoint_path(const char *dir, unsigned worker)
+{
+    char *name;
+    return asprintf(&name, "%s/weir.checkpoint-w%u", dir, worker) < 0 ? NULL : name;
+}
+
+void ledger_checkpoint_put(const struct ledger_checkpoint_data *d, base_buf *out)
+{
+    base_buf_u64(out, d->account_len);
+    base_buf_add(out, d->account, d->account_len);
+    base_buf_u64(out, d->positions_len);
+    base_buf_add(out, d->positions, d->positions_len);
+}
+
+weir_status ledger_checkpoint_get(const uint8_t *data, size_t len,
+                                  struct ledger_checkpoint_data *out, weir_err *err)
+{
+    base_rd r = base_rd_of(data, len);
+    uint64_t n = base_rd_u64(&r);
+    *out = (struct ledger_checkpoint_data){.account = base_rd_take(&r, n), .account_len = n};
+    n = base_rd_u64(&r);
+    out->positions = base_rd_take(&r, n);
+    out->positions_len = n;
+    if (!r.dead)
+        return WEIR_OK;
+    *out = (struct ledger_checkpoint_data){0};
+    return weir_err_set(err, WEIR_EFORMAT, len, "it is cut short");
+}
+
+void ledger_checkpoint_remove(const char *path)
 {
     for (int i = 0; i < 2; i++) {
         char *name = name_of(path, i);

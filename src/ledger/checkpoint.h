@@ -1,0 +1,46 @@
+/* checkpoint -- what one worker should find again after it was killed: two small files that are overwritten in turn, so that
+ * one of them is whole at every moment, and that have their room on the disk from the beginning. The account in it is also
+ * what readers see of the minute that is not over yet.
+ *
+ *     PATH.a  "WEIRCHK1" | u64 serial | u64 len | len octets | u64 hash of all before it      big-endian
+ *     PATH.b  the same; the larger serial is the newer one
+ *
+ * and of the len octets
+ *
+ *     u64 octets of the account | account (ledger_account_save) | u64 octets of the positions | positions of sequence numbers
+ */
+#ifndef LEDGER_CHECKPOINT_H
+#define LEDGER_CHECKPOINT_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+typedef struct ledger_checkpoint ledger_checkpoint;
+
+enum { LEDGER_CHECKPOINTS = 256 }; /* beside an archive, at most */
+
+/* DIR/weir.checkpoint-wN, for worker N of an archive; malloc'ed, NULL: out of memory. */
+char *ledger_checkpoint_path(const char *dir, unsigned worker);
+
+/* Opens both files, made when missing, and goes on behind the newer one. WEIR_EIO: err names the file; WEIR_ENOMEM. */
+weir_status ledger_checkpoint_open(const char *path, ledger_checkpoint **out, weir_err *err);
+void ledger_checkpoint_close(ledger_checkpoint *c); /* takes NULL */
+/* WEIR_EIO: what was there stays. */
+weir_status ledger_checkpoint_write(ledger_checkpoint *c, const uint8_t *data, size_t len);
+
+/* The newer whole one, of at most `most` octets (0: 1 GiB): *out is malloc'ed, the caller's. Also while it is written.
+ * WEIR_ENOTFOUND: none; WEIR_EFORMAT: both are damaged; WEIR_ENOMEM. */
+weir_status ledger_checkpoint_read(const char *path, size_t most, uint8_t **out, size_t *len,
+                                   weir_err *err);
+void ledger_checkpoint_remove(const char *path);
+
+/* What it holds. */
+struct ledger_checkpoint_data {
+    const uint8_t *account, *positions; /* borrowed */
+    size_t account_len, positions_len;  /* 0: none */
+};
+void ledger_checkpoint_put(const struct ledger_checkpoint_data *d, base_buf *out);
+weir_status ledger_checkpoint_get(const uint8_t *data, size_t len,
+                                  struct ledger_checkpoint_data *out, weir_err *err);
+
+#endif

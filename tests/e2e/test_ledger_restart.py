@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""A collector that is killed and started again, also with another number of workers: what is in the archive is in the
+ledger, what is not is lost in the ledger, and templates, sampling and sequence numbers go on."""
+import collections
+import glob
+import json
+import os
+import re
+import shutil
+import struct
+import time
+import unittest
+
+import ledger as L
+import packets as P
+from collector import DEADLINE_S, Collector, CollectorTest
+
+
+class Restart(CollectorTest):
+    def setUp(self):
+        super().setUp()
+        self.archive = self.path("archive")
+        self.port = L.free_port()
+
+    def saved_templates(self):
+        """How many templates the next collector would find."""
+        copy = self.path("copy")
+        os.makedirs(copy, exist_ok=True)
+        for name in glob.glob(os.path.join(self.archive, "weir.state*")):
+            if re.search(r"state(\.w\d+)?$", name):
+                shutil.copy(name, copy)
+        with open(os.path.join(copy, "nothing.pcap"), "wb") as f:
+            f.write(P.pcap([]))
+        said = L.weir("collect", "--read", os.path.join(copy, "nothing.pcap"), "--state", os.path.join(copy, "weir.state"),
+                      "-o", os.path.join(copy, "out")).stderr
+        shutil.rmtree(copy)
+        found = re.search(r"took up (\d+) templates", said)
+        return int(found[1]) if found else 0
+
+    def until_saved(self, n):
+        end = time.monotonic() + DEADLINE_S
+        while self.saved_templates() != n:
+            self.assertLess(time.monotonic(), end, "the state was not saved")
+
+    def collector(self, workers, *args):
+        return Collector("--archive", self.archive, "--workers", workers, "--listen", f"127.0.0.1:{self.port}",
+                         "--flush", "20ms", *args, host=None)
+
+
+class KilledUnderLoad(Restart):
+    def run_through(self, form, kills, rate="40k"):
+        """One sender that never stops; collectors with these numbers of workers, all but the last one killed. Returns truth, the
+        ledger and the flows in the archive."""
+        c = self.collector(kills[0])
+        try:
+            with L.Sender(self.port, "-F", form, "-e", "5", "-r", rate, "-t", "3500ms") as sender:
+                s = c.until("everybody there", lambda s: len(s["exporters"]) == 5)
+                self.until_saved(s["decode"]["templates"])
+                for i, workers in enumerate(kills[1:]):
+                    # Killed in the middle of whatever it does then.
+                    c.until("some written", lambda s: s["output"]["packets_written"] > 100 + 37 * i)
+                    self.assertTrue(sender.sends())
+                    c.kill()
+                    c.__exit__()
+                    c = self.collector(workers)
+                t = sender.end()
+            last = c.until("all decoded", lambda s: not s["receive"]["queued"])
+            self.assertEqual((last["receive"]["kernel_drops"], last["receive"]["dropped"]), (0, 0))
+            s = c.stop()
+        finally:
+            c.__exit__()
+        self.assertEqual(s["receive"]["misdirected"], 0)
+        self.assertEqual(s["output"]["records_lost"], 0)
+        sums = L.check_laws(self, self.archive)
+        self.assertEqual(sorted(sums), sorted(t["of"]))
+        self.assertEqual({(r["waiting"], r["expired"], r["packets_rejected"], r["duplicates"], r["out_of_order"])
+                          for r in sums.values()}, {(0, 0, 0, 0, 0)})
+        for (_, _, version), r in L.streams_of(self.archive).items():
+            self.assertEqual((version, r["restarts"]), ({"v5": 5, "v9": 9, "ipfix": 10}[form], 0))
+        # What workers that are no more left behind is gone.
+        self.assertEqual(len(glob.glob(os.path.join(self.archive, "weir.checkpoint-w*.a"))), int(kills[-1]))
+        self.assertEqual(len(glob.glob(os.path.join(self.archive, "weir.state*"))), int(kills[-1]) + 1)  # and its lock
+        return t, sums, L.stored(self.archive)
+
+    def test_v5_counts_flows(self):
+        t, sums, rows = self.run_through("v5", "1321")
+        self.assertLess(sum(rows.values()), t["flows"])
+        self.assertEqual({a: r["sequence_lost"] for a, r in sums.items()},
+                         {a: e["flows"] - rows[a] for a, e in t["of"].items()})
+        c = L.completeness(self.archive)
+        self.assertEqual((c["lost"], c["flows"], c["estimated"]), (t["flows"] - sum(rows.values()), sum(rows.values()), False))
+        self.assertAlmostEqual(c["share"], sum(rows.values()) / t["flows"], places=9)
+
+    def test_ipfix_counts_records(self):
+        t, sums, rows = self.run_through("ipfix", "132")
+        self.assertLess(sum(rows.values()), t["flows"])
+        # A template packet of weir gen has one options record.
+        self.assertEqual({a: r["sequence_lost"] for a, r in sums.items()},
+                         {a: e["flows"] + e["template_packets"] - rows[a] - sums[a]["options"] for a, e in t["of"].items()})
+
+    def test_v9_counts_packets(self):
+        t, sums, _ = self.run_through("v9", "2312")
+        self.assertEqual({a: r["sequence_lost"] for a, r in sums.items()},
+                         {a: e["packets"] - sums[a]["packets"] for a, e in t["of"].items()})
+
+
+def options_template(sequence):
+    body = struct.pack("!HHHHHHHHH", 257, 4, 8, 1, 4, 34, 4, 35, 1)
+    return P.v9(struct.pack("!HH", 1, 4 + len(body) + 2) + body + bytes(2), count=1, sequence=sequence)
+
+
+def sampling(sequence, rate):
+    body = struct.pack("!IIB", 0, rate, 2)
+    return P.v9(struct.pack("!HH", 257, 4 + len(body) + 3) + body + bytes(3), count=1, sequence=sequence)
+
+
+ADDRESSES = [f"127.0.4.{k}" for k in range(1, 25)]
+
+
+class WarmRestart(Restart):
+    def send(self, c, payloads):
+        """From each address its payloads."""
+        for address in ADDRESSES:
+            with L.exporter_socket(address) as sock:
+                c.send(*payloads, port=self.port, sock=sock)
+
+    def test_templates_come_once(self):
+        """Killed within a second after they were learnt; then again and again with data alone, among other numbers of workers."""
+        sent = 0
+        with self.collector("1") as c:
+            self.send(c, [P.v9_template(), options_template(1), sampling(2, 1000), P.ipfix_template()])
+            at = time.monotonic()
+            c.decoded(4 * len(ADDRESSES))
+            self.until_saved(3 * len(ADDRESSES))
+            c.kill()
+            self.assertLess(time.monotonic() - at, 5)  # a second, on a machine that has nothing else to do
+        for i, workers in enumerate("32141"):
+            with self.collector(workers) as c:
+                self.send(c, [P.v9_data(range(i * 5, i * 5 + 5), sequence=3 + i), P.ipfix_data(range(7), sequence=7 * i)])
+                sent += 2 * len(ADDRESSES)
+                s = c.written(2 * len(ADDRESSES))
+                self.assertEqual((s["decode"]["waiting"], s["decode"]["expired"], s["decode"]["templates_learnt"]), (0, 0, 0))
+                self.assertEqual(s["decode"]["flows"], 12 * len(ADDRESSES))
+                if i < 4:
+                    c.kill()
+                else:
+                    c.stop()
+        sums = L.check_laws(self, self.archive)
+        self.assertEqual(set(sums), set(ADDRESSES))
+        for r in sums.values():
+            self.assertEqual((r["flows"], r["waiting"], r["expired"], r["sequence_lost"], r["duplicates"], r["out_of_order"]),
+                             (60, 0, 0, 0, 0, 0))
+        for (address, domain, version), r in L.streams_of(self.archive).items():
+            self.assertEqual((r["restarts"], r["lost_flows"]), (0, 0), (address, domain))
+            if version == 9:
+                self.assertEqual((r["sampling_rate"], r["sampling_source"]), (1000, "options"))
+        c = L.completeness(self.archive)
+        self.assertEqual((c["share"], c["losses"], c["unsure_gaps"]), (1, [], 0))
+        lines = L.weir("query", "-R", self.archive, "-q", "-o", "ndjson:protocol_version,sampling_rate").stdout.splitlines()
+        self.assertEqual(collections.Counter((r["protocol_version"], r["sampling_rate"]) for r in map(json.loads, lines)),
+                         {(9, 1000): 25 * len(ADDRESSES), (10, None): 35 * len(ADDRESSES)})
+
+    def test_what_waited_for_its_template_is_told_of(self):
+        """It cannot outlive the process; the ledger says that it waited in vain."""
+        with self.collector("2") as c:
+            self.send(c, [P.v9_data(range(5), sequence=i) for i in range(3)] + [P.v5(range(4))])
+            c.until("seen and written", lambda s: s["decode"]["waiting"] == 3 * len(ADDRESSES)
+                    and s["output"]["packets_written"] == len(ADDRESSES))
+            c.kill()
+        with self.collector("3") as c:
+            c.stop()
+        sums = L.check_laws(self, self.archive)
+        self.assertEqual(set(sums), set(ADDRESSES))
+        self.assertEqual({(r["packets"], r["waiting"], r["expired"], r["flows"]) for r in sums.values()}, {(4, 0, 3, 4)})
+
+    def test_killed_before_anything_came(self):
+        """The account of workers that are no more is taken once, however often the next ones are killed."""
+        with self.collector("4") as c:
+            self.send(c, [P.v5(range(6), sequence=6 * i) for i in range(5)])
+            c.written(5 * len(ADDRESSES))
+            c.kill()
+        for workers in "1213":
+            with self.collector(workers) as c:
+                c.kill()
+        with self.collector("2") as c:
+            self.send(c, [P.v5(range(6), sequence=30)])
+            c.written(len(ADDRESSES))
+            c.stop()
+        sums = L.check_laws(self, self.archive)
+        self.assertEqual({(r["packets"], r["flows"], r["sequence_lost"]) for r in sums.values()}, {(6, 36, 0)})
+
+
+if __name__ == "__main__":
+    unittest.main()
