@@ -123,14 +123,12 @@ int main(int argc, char **argv)
     rows = flow_batch_rows(s.b);
     weir_err err = {0};
     struct archive_columns columns = {0};
-    struct archive_rows r;
+    struct archive_rows r = {0};
     double making = 1e9;
     if (archive_columns_table(&columns, FLOW_TABLE_FLOWS, &err) != WEIR_OK ||
         archive_columns_take(&columns, s.b, &err) != WEIR_OK)
         fail(err.msg);
     for (int i = 0; i <= runs; i++) {
-        if (i)
-            archive_rows_done(&r);
         double start = now();
         if (archive_rows_make(&r, &columns, s.b, &err) != WEIR_OK)
             fail(err.msg);

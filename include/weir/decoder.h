@@ -232,7 +232,7 @@ typedef struct weir_exporter_info {
     int64_t first_ns, last_ns; /* arrival of its first and last packet */
     const weir_counters *counters;
     const void *handle; /* for weir_stream_next */
-    uint64_t serial; /* never given twice: the address may come back after it had to make room */
+    uint64_t serial;    /* never given twice: the address may come back after it had to make room */
 } weir_exporter_info;
 
 typedef struct weir_stream_info {
@@ -240,8 +240,8 @@ typedef struct weir_stream_info {
     uint16_t port;    /* of the last packet */
     uint32_t domain;
     int64_t first_ns, last_ns;
-    int64_t clock_skew_ns;  /* export time minus arrival of the last packet */
-    uint32_t uptime_ms;     /* sysUptime of the last packet; IPFIX has none: 0 */
+    int64_t clock_skew_ns; /* export time minus arrival of the last packet */
+    uint32_t uptime_ms;    /* sysUptime of the last packet; IPFIX has none: 0 */
     /* Of all its records, as far as it is known: configured, options of the domain or of selectors that agree, the last v5
      * header. Origin RECORD with rate 0: each record has its own. UNKNOWN: nothing learnt. */
     weir_sampling sampling;
@@ -283,9 +283,14 @@ WEIR_API weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, siz
 WEIR_API weir_status weir_decoder_save_positions(const weir_decoder *d, uint8_t **out, size_t *len,
                                                  weir_err *err);
 
-/* Take back what weir_decoder_save or weir_decoder_save_positions gave, into a decoder that has seen no packet yet.
- * Several may be loaded one after the other (those of several decoders, positions), in any order: of one stream, template
- * or sampler, what was heard last stays. Units that were sent while nobody listened are then counted as lost, exactly: up
+/* The other part: all but where each stream stands, which what is loaded beside it tells, also if that is older. For who
+ * keeps positions with the records that they were counted with. */
+WEIR_API weir_status weir_decoder_save_templates(const weir_decoder *d, uint8_t **out, size_t *len,
+                                                 weir_err *err);
+
+/* Take back what weir_decoder_save, weir_decoder_save_positions or weir_decoder_save_templates gave, into a decoder that
+ * has seen no packet yet. Several may be loaded one after the other (those of several decoders, positions), in any order:
+ * of one stream, template or sampler, what was heard last stays. Units that were sent while nobody listened are then counted as lost, exactly: up
  * to 16384 packets (v9), 262144 records or flows a second of the pause; what is further ahead is a reset.
  * Limits of d apply: what has no room is learnt again. WEIR_EFORMAT damaged or of another version, WEIR_EINVAL packets
  * have been seen: d is as before. WEIR_ENOMEM: a part was loaded, which can be worked with. */

@@ -162,26 +162,45 @@ struct parquet_column *archive_parquet_columns(const struct archive_columns *c, 
 
 void archive_rows_done(struct archive_rows *r)
 {
-    for (size_t i = 0; i < r->n_memory; i++)
-        free(r->memory[i]);
-    free(r->memory);
+    for (size_t i = 0; i < r->n_blocks; i++)
+        free(r->blocks[i].at);
+    free(r->blocks);
     free(r->data);
     *r = (struct archive_rows){0};
 }
 
-/* Zeroes that live as long as r; NULL: out of memory. */
+/* Memory for as long as r is not made again, with anything in it; NULL: out of memory. Batches that follow one another need
+ * much the same blocks in the same order. */
+static void *room(struct archive_rows *r, size_t n, size_t size)
+{
+    if (n > SIZE_MAX / size)
+        return NULL;
+    if (r->n_used == r->n_blocks) {
+        size_t more = r->n_blocks ? 2 * r->n_blocks : 8;
+        struct archive_block *blocks = realloc(r->blocks, more * sizeof *blocks);
+        if (!blocks)
+            return NULL;
+        memset(blocks + r->n_blocks, 0, (more - r->n_blocks) * sizeof *blocks);
+        r->blocks = blocks;
+        r->n_blocks = more;
+    }
+    struct archive_block *b = &r->blocks[r->n_used];
+    size_t octets = n ? n * size : 1;
+    if (octets > b->octets || octets < b->octets / 4) {
+        free(b->at);
+        octets += octets / 8; /* the next batch may need a little more */
+        b->at = malloc(octets);
+        b->octets = b->at ? octets : 0;
+    }
+    r->n_used += b->at != NULL;
+    return b->at;
+}
+
+/* The same, zeroes. */
 static void *make(struct archive_rows *r, size_t n, size_t size)
 {
-    if ((r->n_memory & (r->n_memory - 1)) == 0) {
-        void **memory = realloc(r->memory, (r->n_memory ? 2 * r->n_memory : 1) * sizeof *memory);
-        if (!memory)
-            return NULL;
-        r->memory = memory;
-    }
-    void *p = calloc(n ? n : 1, size);
-    if (p)
-        r->memory[r->n_memory++] = p;
-    return p;
+    void *p = room(r, n, size);
+    return p ? memset(p, 0, n * size) : NULL;
 }
 
 /* have values of `size` octets, in an array of want, the rest zeroes. */
@@ -297,11 +316,11 @@ static bool make_dict(struct archive_rows *r, const struct flow_vec *v, size_t n
     bool as_text = type == FLOW_TYPE_ADDR || type == FLOW_TYPE_MAC, odd = false;
     uint32_t n = v->dict.n;
     const uint32_t *starts = v->dict.starts;
-    struct parquet_bytes *dict = make(r, n, sizeof *dict);
-    size_t room = 0;
+    struct parquet_bytes *dict = room(r, n, sizeof *dict);
+    size_t octets = 0;
     for (uint32_t i = 0; as_text && i < n; i++)
-        room += most_text(type, starts[i + 1] - starts[i]);
-    char *text = as_text ? make(r, room, 1) : NULL;
+        octets += most_text(type, starts[i + 1] - starts[i]);
+    char *text = as_text ? room(r, octets, 1) : NULL;
     if (!dict || (as_text && !text))
         return false;
     for (uint32_t i = 0; i < n; i++) {
@@ -349,7 +368,9 @@ weir_status archive_rows_make(struct archive_rows *r, const struct archive_colum
                               const flow_batch *b, weir_err *err)
 {
     size_t rows = flow_batch_rows(b);
-    *r = (struct archive_rows){.data = calloc(c->n + 1, sizeof *r->data)};
+    free(r->data);
+    r->n_used = 0;
+    r->data = calloc(c->n + 1, sizeof *r->data);
     if (!r->data)
         return archive_no_memory(err);
     for (uint32_t i = 0; i < flow_batch_n_columns(b); i++) {

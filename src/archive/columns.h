@@ -42,11 +42,15 @@ struct parquet_column archive_parquet_column(const struct archive_column *c);
 struct parquet_column *archive_parquet_columns(const struct archive_columns *c, size_t from);
 
 /* All rows of a batch, for parquet_writer_group: data[columns->n]. Borrows from the batch and owns what had to be made;
- * zero-initialise, done frees. Columns of the batch that the file has not must be empty. */
+ * zero-initialise, done frees; made again for another batch, it uses the same memory. Columns of the batch that the file
+ * has not must be empty. */
 struct archive_rows {
     struct parquet_data *data;
-    void **memory;
-    size_t n_memory;
+    struct archive_block {
+        void *at;
+        size_t octets;
+    } * blocks;
+    size_t n_blocks, n_used;
 };
 weir_status archive_rows_make(struct archive_rows *r, const struct archive_columns *c,
                               const flow_batch *b, weir_err *err);

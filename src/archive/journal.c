@@ -22,6 +22,8 @@ enum {
     WINDOW_LOG = 20,
     SMALL_WINDOW_LOG = 16,
     LEVEL = 3,
+    LARGE_OCTETS = 128 << 10, /* of rows at once, before compression */
+    LARGE_LEVEL = -1,
     LOOK = 1 << 18 /* octets read at a time */
 };
 
@@ -170,9 +172,12 @@ weir_status archive_journal_put_rows(base_buf *b, uint64_t at, uint64_t id, ZSTD
     if (scratch->len > ARCHIVE_MAX_ENTRY)
         return weir_err_set(err, WEIR_ELIMIT, 0, "%zu octets of rows at once, a journal takes %d",
                             scratch->len, ARCHIVE_MAX_ENTRY);
+    /* Many rows at once: what comes so often must be cheap, and has repetitions enough within itself. */
+    bool large = scratch->len >= LARGE_OCTETS;
+    fresh |= large;
     if (fresh) {
         (void)ZSTD_CCtx_reset(z, ZSTD_reset_session_only);
-        (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, LEVEL);
+        (void)ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, large ? LARGE_LEVEL : LEVEL);
         (void)ZSTD_CCtx_setParameter(z, ZSTD_c_windowLog,
                                      flow_batch_table(rows) == FLOW_TABLE_FLOWS ? WINDOW_LOG
                                                                                 : SMALL_WINDOW_LOG);

@@ -149,13 +149,11 @@ static weir_status need_writer(archive_open *f, weir_err *err)
 /* The rows of b as the next octets of .part; nothing is promised yet. */
 static weir_status put_rows(archive_open *f, const flow_batch *b, weir_err *err)
 {
-    struct archive_rows rows = {0};
     weir_status s = need_writer(f, err);
     if (s == WEIR_OK)
-        s = archive_rows_make(&rows, &f->columns, b, err);
+        s = archive_rows_make(&f->made, &f->columns, b, err);
     if (s == WEIR_OK)
-        s = parquet_writer_group(f->writer, rows.data, flow_batch_rows(b), err);
-    archive_rows_done(&rows);
+        s = parquet_writer_group(f->writer, f->made.data, flow_batch_rows(b), err);
     if (s != WEIR_OK)
         drop_writer(f);
     return s;
@@ -339,6 +337,7 @@ void archive_open_free(archive_open *f)
     (void)ZSTD_freeCCtx(f->z);
     base_buf_done(&f->entry);
     base_buf_done(&f->scratch);
+    archive_rows_done(&f->made);
     free(f->dir);
     free(f->stem);
     free(f->part_path);

@@ -46,6 +46,7 @@ typedef struct archive_open {
     size_t writer_columns;
     uint64_t sink_at; /* where the writer's next octets go */
     base_buf entry, scratch;
+    struct archive_rows made; /* memory for rows on their way to the writer */
     uint64_t used; /* number of the last store, for the writer that chooses among its files */
 } archive_open;
 

@@ -669,7 +669,7 @@ static int look(const struct exporters_args *a, const char *const *dirs, size_t 
         } else {
             const struct ledger_collector *c = ledger_exporters_collector(x);
             if (c->last_us <= c->first_us && status == 0) {
-                log_error("no ledger%s in %s: 'weir collect --archive' writes one, each minute",
+                log_error("no ledger%s in %s: 'weir collect --archive' writes one",
                           a->window ? " of that time" : "", dirs[0]);
                 status = 1;
             }

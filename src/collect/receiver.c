@@ -177,7 +177,9 @@ static void *run(void *arg)
 
 weir_status receiver_start(receiver *r, weir_err *err)
 {
+    (void)pthread_mutex_lock(&r->lock); /* the decoding thread may ask already */
     r->since_ns = bell_now();
+    (void)pthread_mutex_unlock(&r->lock);
     int failed = pthread_create(&r->thread, NULL, run, r);
     if (failed)
         return weir_err_set(err, WEIR_ENOMEM, 0, "cannot start a thread: %s", strerror(failed));

@@ -37,6 +37,7 @@ struct repeated {
 struct worker {
     const struct collector_config *cfg;
     struct worker_options opt;
+    struct archive_options archive; /* the writer borrows it */
     pktq *packets;
     writer *out;
     feed *feed;
@@ -360,6 +361,14 @@ static uint64_t template_changes(const weir_counters *n)
     return n->templates_learnt + n->templates_changed + n->withdrawn + n->templates_expired;
 }
 
+/* Where streams stand is the checkpoint's, where there is one: it must not be ahead of what is stored, or flows that die with
+ * this process would be missed by nobody. */
+static weir_status make_state(const worker *w, uint8_t **data, size_t *len, weir_err *err)
+{
+    return w->checkpoint_path ? weir_decoder_save_templates(w->decoder, data, len, err)
+                              : weir_decoder_save(w->decoder, data, len, err);
+}
+
 static void save_state(worker *w, int64_t now)
 {
     uint8_t *data;
@@ -367,7 +376,7 @@ static void save_state(worker *w, int64_t now)
     weir_err err = {0};
     if (!w->state_path)
         return;
-    if (weir_decoder_save(w->decoder, &data, &len, &err) != WEIR_OK)
+    if (make_state(w, &data, &len, &err) != WEIR_OK)
         log_warning("cannot save the state: %s", err.msg);
     else
         writer_state(w->out, data, len);
@@ -575,7 +584,7 @@ bool worker_settle(worker *w)
     size_t len = 0;
     weir_err err = {0};
     if (w->state_path) {
-        good = weir_decoder_save(w->decoder, &data, &len, &err) == WEIR_OK &&
+        good = make_state(w, &data, &len, &err) == WEIR_OK &&
                state_write(w->state_path, data, len, &err) == WEIR_OK;
         if (!good)
             log_warning("cannot save the state: %s", err.msg);
@@ -674,17 +683,16 @@ static bool setup_sink(worker *w, weir_err *err)
 static bool setup_writer(worker *w, weir_err *err)
 {
     const struct collector_config *cfg = w->cfg;
-    struct archive_options archive;
     if (cfg->archive) {
-        archive = *cfg->archive;
-        archive.worker = w->opt.index;
-        archive.beside = (archive_writer *)(uintptr_t)w->opt.beside;
+        w->archive = *cfg->archive;
+        w->archive.worker = w->opt.index;
+        w->archive.beside = (archive_writer *)(uintptr_t)w->opt.beside;
         /* Rows of an unfinished row group are in memory, of each worker: together as many as one alone would have. */
-        if (w->opt.n_workers > 1 && !archive.group_rows)
-            archive.group_rows =
+        if (w->opt.n_workers > 1 && !w->archive.group_rows)
+            w->archive.group_rows =
                 w->opt.n_workers < 4 ? GROUP_ROWS / w->opt.n_workers : GROUP_ROWS / 4;
     }
-    struct writer_options o = {.archive = cfg->archive ? &archive : NULL,
+    struct writer_options o = {.archive = cfg->archive ? &w->archive : NULL,
                                .live = w->opt.live,
                                .path = cfg->file,
                                .level = cfg->level,

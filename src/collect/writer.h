@@ -38,7 +38,7 @@ struct writer_counters {
 };
 
 struct writer_options {
-    const struct archive_options *archive; /* write there; NULL: to path */
+    const struct archive_options *archive; /* write there, borrowed; NULL: to path */
     bool live;        /* time passes as it does for everybody: not a capture's */
     const char *path; /* as for output_open */
     int level;

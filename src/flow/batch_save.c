@@ -485,8 +485,7 @@ weir_status flow_batch_load(flow_batch *b, const uint8_t *data, size_t len, weir
 weir_status flow_batch_load_most(flow_batch *b, const uint8_t *data, size_t len, size_t most,
                                  weir_err *err)
 {
-    struct load l = {
-        .b = b, .r = base_rd_of(data, len), .data = data, .most = most, .err = err};
+    struct load l = {.b = b, .r = base_rd_of(data, len), .data = data, .most = most, .err = err};
     const uint8_t *magic = base_rd_take(&l.r, 3);
     uint8_t version = base_rd_u8(&l.r), table = base_rd_u8(&l.r);
     uint64_t rows = get_varint(&l.r), n_columns = get_varint(&l.r);

@@ -20,7 +20,15 @@ _Static_assert((int)FLOW_received == FLOW_OPTION_received &&
                    (int)FLOW_template_id == FLOW_OPTION_template_id,
                "both tables begin with the columns that head() fills");
 
-enum { N_BUCKETS = 4096, N_RECENT = 256, MAX_PLANS = 16384, MAX_OCTETS = 64 << 20 };
+/* Few plans serve many templates: exporters of one make and model define the same ones. */
+enum {
+    N_BUCKETS = 1024,
+    MAX_PLANS = 16384,
+    MAX_OCTETS = 64 << 20,
+    N_KNOWN_BUCKETS = 16384,
+    MAX_KNOWN = 65536,
+    N_RECENT = 256
+};
 /* What null rows of extra columns may take at one call: an exporter with many of them that joins late must not make a
  * batch grow without bound before it can be handed on. Beyond that the JSON column serves. */
 enum { MAX_GAP = 64 << 20, SMALL_GAP = 512 };
@@ -33,10 +41,25 @@ struct entry {
     size_t at, len;
 };
 
+/* A template that records came of. */
+struct known {
+    struct known *chain;
+    const weir_template *tmpl; /* only compared */
+    uint64_t serial;
+    flow_plan *plan;
+    /* Rate of all records under this, as long as wire_sampling_epoch says so. */
+    const struct weir_stream *rate_stream;
+    uint64_t rate_epoch;
+    weir_sampling rate;
+    uint16_t rate_header; /* weir_packet.sampling */
+};
+
 struct flow_normaliser {
-    flow_plan **buckets;
-    flow_plan *recent[N_RECENT]; /* by serial */
+    flow_plan **buckets; /* N_BUCKETS, by content */
     size_t octets, n_plans;
+    struct known **known;           /* N_KNOWN_BUCKETS */
+    struct known *recent[N_RECENT]; /* by serial */
+    size_t n_known;
     uint64_t seed;
     struct flow_counters counters;
     struct entry *entries;
@@ -83,10 +106,12 @@ flow_normaliser *flow_normaliser_new(void)
         return NULL;
     n->seed = base_hash_seed();
     n->buckets = calloc(N_BUCKETS, sizeof *n->buckets);
+    n->known = calloc(N_KNOWN_BUCKETS, sizeof(struct known *));
     n->packets = malloc(FLOW_MAX_PACKETS * sizeof *n->packets);
-    if (n->buckets && n->packets)
+    if (n->buckets && n->known && n->packets)
         return n;
     free(n->buckets);
+    free(n->known);
     free(n->packets);
     free(n);
     return NULL;
@@ -101,6 +126,38 @@ void flow_normaliser_on_lost(flow_normaliser *n, flow_lost_fn *fn, void *user)
     n->on_lost_user = user;
 }
 
+static void forget_templates(flow_normaliser *n)
+{
+    for (size_t i = 0; n->n_known && i < N_KNOWN_BUCKETS; i++) {
+        while (n->known[i]) {
+            struct known *k = n->known[i];
+            n->known[i] = k->chain;
+            free(k);
+            n->n_known--;
+        }
+    }
+    memset(n->recent, 0, sizeof n->recent);
+}
+
+/* All templates, and the plans under which nothing waits. */
+static void forget_idle(flow_normaliser *n)
+{
+    forget_templates(n);
+    for (size_t i = 0; i < N_BUCKETS; i++) {
+        for (flow_plan **at = &n->buckets[i]; *at;) {
+            flow_plan *p = *at;
+            if (p->stage) {
+                at = &p->chain;
+                continue;
+            }
+            *at = p->chain;
+            n->octets -= p->octets;
+            n->n_plans--;
+            flow_plan_free(p);
+        }
+    }
+}
+
 void flow_normaliser_forget(flow_normaliser *n)
 {
     while (n->n_active) {
@@ -108,15 +165,7 @@ void flow_normaliser_forget(flow_normaliser *n)
         tell_lost(n, n->active[0]->stage);
         release(n, n->active[0]);
     }
-    for (size_t i = 0; i < N_BUCKETS; i++) {
-        while (n->buckets[i]) {
-            flow_plan *p = n->buckets[i];
-            n->buckets[i] = p->chain;
-            flow_plan_free(p);
-        }
-    }
-    memset(n->recent, 0, sizeof n->recent);
-    n->octets = n->n_plans = 0;
+    forget_idle(n);
     n->told[0] = n->told[1] = 0;
 }
 
@@ -133,6 +182,7 @@ void flow_normaliser_free(flow_normaliser *n)
     free(n->values);
     free(n->spans);
     free(n->buckets);
+    free(n->known);
     free(n->entries);
     free(n->items);
     base_buf_done(&n->text);
@@ -145,41 +195,70 @@ const struct flow_counters *flow_normaliser_counters(const flow_normaliser *n)
     return &n->counters;
 }
 
-static bool same_plan(const flow_plan *p, const weir_record *r)
+/* The plan of what the record's template says. NULL: out of memory. */
+static flow_plan *plan_for(flow_normaliser *n, const weir_record *r)
 {
-    return p->tmpl == r->tmpl && p->serial == r->tmpl->serial && p->n_fields == r->n_fields;
+    uint64_t hash = flow_plan_hash(r, n->seed);
+    flow_plan **bucket = &n->buckets[hash % N_BUCKETS];
+    for (flow_plan *p = *bucket; p; p = p->chain)
+        if (p->hash == hash && flow_plan_serves(p, r))
+            return p;
+    flow_plan *p = flow_plan_new(r, hash);
+    if (!p)
+        return NULL;
+    p->chain = *bucket;
+    *bucket = p;
+    n->octets += p->octets;
+    n->n_plans++;
+    return p;
 }
 
-/* The plan of the record's template. NULL: out of memory. b: for what was gathered, when plans must make room. */
-static flow_plan *plan_of(flow_normaliser *n, flow_batch *b, const weir_record *r)
+/* Plans have become too many or too large: those that records wait for go too when they are much of it. */
+static void make_room(flow_normaliser *n, flow_batch *b)
 {
-    flow_plan **recent = &n->recent[r->tmpl->serial % N_RECENT];
-    flow_plan *p = *recent;
-    if (p && same_plan(p, r))
-        return p;
-    if (n->octets > MAX_OCTETS || n->n_plans > MAX_PLANS) {
-        if (flow_batch_table(b) == FLOW_TABLE_FLOWS)
-            (void)flow_flush(n, b);
-        flow_normaliser_forget(n);
-    }
+    forget_idle(n);
+    if (n->octets <= MAX_OCTETS / 2)
+        return;
+    if (flow_batch_table(b) == FLOW_TABLE_FLOWS)
+        (void)flow_flush(n, b);
+    flow_normaliser_forget(n);
+}
+
+static bool same_template(const struct known *k, const weir_record *r)
+{
+    return k->tmpl == r->tmpl && k->serial == r->tmpl->serial && k->plan->n_fields == r->n_fields;
+}
+
+/* The record's template and its plan. NULL: out of memory. b: for what was gathered, when plans must make room. */
+static struct known *known_of(flow_normaliser *n, flow_batch *b, const weir_record *r)
+{
+    struct known **recent = &n->recent[r->tmpl->serial % N_RECENT];
+    struct known *k = *recent;
+    if (k && same_template(k, r))
+        return k;
+    if (n->octets > MAX_OCTETS || n->n_plans > MAX_PLANS)
+        make_room(n, b);
     struct {
         uint64_t serial;
         const weir_template *tmpl;
     } id = {r->tmpl->serial, r->tmpl};
-    flow_plan **bucket = &n->buckets[base_hash(&id, sizeof id, n->seed) % N_BUCKETS];
-    for (p = *bucket; p && !same_plan(p, r);)
-        p = p->chain;
-    if (!p) {
-        p = flow_plan_new(r);
-        if (!p)
+    struct known **bucket = &n->known[base_hash(&id, sizeof id, n->seed) % N_KNOWN_BUCKETS];
+    for (k = *bucket; k && !same_template(k, r);)
+        k = k->chain;
+    if (!k) {
+        if (n->n_known == MAX_KNOWN)
+            forget_templates(n);
+        flow_plan *p = plan_for(n, r);
+        k = p ? malloc(sizeof *k) : NULL;
+        if (!k)
             return NULL;
-        p->chain = *bucket;
-        *bucket = p;
-        n->octets += p->octets;
-        n->n_plans++;
+        *k =
+            (struct known){.chain = *bucket, .tmpl = r->tmpl, .serial = r->tmpl->serial, .plan = p};
+        *bucket = k;
+        n->n_known++;
     }
-    *recent = p;
-    return p;
+    *recent = k;
+    return k;
 }
 
 /* Extra columns have their numbers for one filling of one batch. */
@@ -732,7 +811,7 @@ static void run_op(struct pass *s, const weir_record *r, const struct flow_op *o
 
 /* ---- what is the same for all records of a packet ---- */
 
-/* Records of one template from several packets, each behind the one before; the row of the first one. */
+/* Records of one plan from several packets, each behind the one before; the row of the first one. */
 struct records {
     weir_record like; /* one of them, without its octets and its packet */
     const uint8_t *data;
@@ -836,7 +915,7 @@ static void head_sequence(struct pass *s, const struct records *in, uint64_t *va
 
 static void head(struct pass *s, const struct records *in)
 {
-    enum { RECEIVED, EXPORTER, PORT, DOMAIN, N };
+    enum { RECEIVED, EXPORTER, PORT, DOMAIN, TEMPLATE, N };
     const uint64_t none = UINT64_MAX;
     uint64_t *values = values_of(s, in, N), differ[N] = {0};
     if (!values)
@@ -853,11 +932,12 @@ static void head(struct pass *s, const struct records *in)
         v[EXPORTER][i] = known ? exporter_code(s, p) : none;
         v[PORT][i] = known ? p->packet.from.port : none;
         v[DOMAIN][i] = p->packet.domain;
+        v[TEMPLATE][i] = in->spans[i].template_id;
         for (int k = 0; k < N; k++)
             differ[k] |= v[k][i] ^ v[k][0];
     }
     const weir_packet *first = &in->packets[in->spans[0].packet].packet;
-    const uint64_t version = first->version, id = in->like.tmpl->id;
+    const uint64_t version = first->version; /* of all: a plan serves one */
     fill(s, in, FLOW_received, v[RECEIVED], differ[RECEIVED]);
     fill(s, in, FLOW_protocol_version, &version, false);
     if (all) {
@@ -867,8 +947,8 @@ static void head(struct pass *s, const struct records *in)
         fill_some(s, in, FLOW_exporter, v[EXPORTER], none);
         fill_some(s, in, FLOW_exporter_port, v[PORT], none);
     }
-    if (id)
-        fill(s, in, FLOW_template_id, &id, false);
+    if (version >= 9)
+        fill(s, in, FLOW_template_id, v[TEMPLATE], differ[TEMPLATE]);
     if (version != 1) { /* whose header has neither */
         fill(s, in, FLOW_domain, v[DOMAIN], differ[DOMAIN]);
         head_sequence(s, in, values);
@@ -1017,33 +1097,33 @@ static uint32_t split(const flow_plan *p, const weir_record *first, uint32_t n_r
 }
 
 /* Records of one packet as spans of one rate each. start: of the first record. Returns how many; 0: more than max. */
-static uint32_t spans_of(flow_normaliser *n, flow_plan *p, const weir_record *first,
+static uint32_t spans_of(flow_normaliser *n, struct known *t, const weir_record *first,
                          uint32_t n_records, uint32_t start, uint32_t packet, struct flow_span *out,
                          uint32_t max)
 {
-    struct flow_span span = {.start = start, .packet = packet};
+    struct flow_span span = {.start = start, .packet = packet, .template_id = first->tmpl->id};
     const weir_packet *from = first->packet;
     uint64_t epoch = wire_sampling_epoch(first);
     uint32_t n_out = 1;
     if (max == 0)
         return 0;
-    if (p->rate_stream != first->stream || p->rate_epoch != epoch ||
-        p->rate_header != from->sampling) {
-        p->rate_stream = NULL;
+    if (t->rate_stream != first->stream || t->rate_epoch != epoch ||
+        t->rate_header != from->sampling) {
+        t->rate_stream = NULL;
         if (wire_sampling_uniform(first)) {
-            p->rate = weir_record_sampling(first);
-            p->rate_stream = first->stream;
-            p->rate_epoch = epoch;
-            p->rate_header = from->sampling;
+            t->rate = weir_record_sampling(first);
+            t->rate_stream = first->stream;
+            t->rate_epoch = epoch;
+            t->rate_header = from->sampling;
         }
     }
-    if (p->rate_stream) {
+    if (t->rate_stream) {
         span.n = n_records;
-        span.origin = p->rate.origin;
-        span.rate = p->rate.rate;
+        span.origin = t->rate.origin;
+        span.rate = t->rate.rate;
         out[0] = span;
     } else {
-        n_out = split(p, first, n_records, &span, out, max);
+        n_out = split(t->plan, first, n_records, &span, out, max);
     }
     uint64_t *told = &n->told[first->tmpl->options];
     if (n_out) {
@@ -1403,7 +1483,8 @@ static weir_status put_records(flow_normaliser *n, flow_batch *b, flow_plan *p, 
 static weir_status put_record(flow_normaliser *n, flow_batch *b, const weir_record *r)
 {
     bool options = flow_batch_table(b) == FLOW_TABLE_OPTIONS;
-    struct pass s = {.n = n, .b = b, .p = plan_of(n, b, r), .gap_left = MAX_GAP};
+    struct known *t = known_of(n, b, r);
+    struct pass s = {.n = n, .b = b, .p = t ? t->plan : NULL, .gap_left = MAX_GAP};
     struct flow_span span;
     struct flow_packet packet = packet_of(r->packet);
     struct records in = {.like = *r,
@@ -1413,7 +1494,7 @@ static weir_status put_record(flow_normaliser *n, flow_batch *b, const weir_reco
                          .spans = &span,
                          .n_spans = 1,
                          .packets = &packet};
-    if (!s.p || !spans_of(n, s.p, r, 1, 0, 0, &span, 1) || !begin(&s, &in))
+    if (!t || !spans_of(n, t, r, 1, 0, 0, &span, 1) || !begin(&s, &in))
         return lost(n, 1);
     if (options) {
         s.failed =
@@ -1443,8 +1524,8 @@ weir_status flow_add_records(flow_normaliser *n, flow_batch *b, const weir_recor
 {
     if (n_records == 0)
         return WEIR_OK;
-    flow_plan *p = n_records < UINT32_MAX ? plan_of(n, b, first) : NULL;
-    if (!p)
+    struct known *t = n_records < UINT32_MAX ? known_of(n, b, first) : NULL;
+    if (!t)
         return lost(n, n_records);
     struct flow_packet packet = packet_of(first->packet);
     struct records in = {.like = *first,
@@ -1452,17 +1533,17 @@ weir_status flow_add_records(flow_normaliser *n, flow_batch *b, const weir_recor
                          .stride = first->len,
                          .n = (uint32_t)n_records,
                          .packets = &packet};
-    in.n_spans = spans_of(n, p, first, in.n, 0, 0, n->spans, n->cap_spans);
+    in.n_spans = spans_of(n, t, first, in.n, 0, 0, n->spans, n->cap_spans);
     if (in.n_spans == 0) {
         struct flow_span *grown = realloc(n->spans, n_records * sizeof *grown);
         if (!grown)
             return lost(n, n_records);
         n->spans = grown;
         n->cap_spans = in.n;
-        in.n_spans = spans_of(n, p, first, in.n, 0, 0, n->spans, n->cap_spans);
+        in.n_spans = spans_of(n, t, first, in.n, 0, 0, n->spans, n->cap_spans);
     }
     in.spans = n->spans;
-    return put_records(n, b, p, &in);
+    return put_records(n, b, t->plan, &in);
 }
 
 /* ---- records that are gathered first ---- */
@@ -1487,7 +1568,7 @@ static void tell_lost(const flow_normaliser *n, const struct flow_stage *stage)
         n->on_lost(n->on_lost_user, &n->packets[stage->spans[i].packet].packet, stage->spans[i].n);
 }
 
-/* What was gathered of one template. */
+/* What was gathered of one plan. */
 static weir_status put_stage(flow_normaliser *n, flow_batch *b, flow_plan *p)
 {
     const struct flow_stage *stage = p->stage;
@@ -1539,7 +1620,7 @@ static uint32_t note_packet(flow_normaliser *n, const weir_packet *p)
     return n->n_packets - 1;
 }
 
-/* Where records of this template are gathered, with room for so many of them. NULL: none can be had. */
+/* Where records of this plan are gathered, with room for so many of them. NULL: none can be had. */
 static struct flow_stage *stage_for(flow_normaliser *n, flow_batch *b, flow_plan *p,
                                     size_t n_records, size_t tail)
 {
@@ -1574,14 +1655,15 @@ weir_status flow_note_records(flow_normaliser *n, flow_batch *b, const weir_reco
         return WEIR_OK;
     if (n->n_packets == FLOW_MAX_PACKETS)
         (void)flow_flush(n, b);
-    flow_plan *p = plan_of(n, b, first);
+    struct known *t = known_of(n, b, first);
+    flow_plan *p = t ? t->plan : NULL;
     if (!p || n_records > p->max_gathered || !wire_times_plain(first))
         return flow_add_records(n, b, first, n_records);
     struct flow_stage *s = stage_for(n, b, p, n_records, 0);
     if (!s)
         return flow_add_records(n, b, first, n_records);
     uint32_t packet = note_packet(n, first->packet);
-    uint32_t spans = spans_of(n, p, first, (uint32_t)n_records, s->n, packet, s->spans + s->n_spans,
+    uint32_t spans = spans_of(n, t, first, (uint32_t)n_records, s->n, packet, s->spans + s->n_spans,
                               FLOW_STAGE_SPANS - s->n_spans);
     if (spans == 0)
         return flow_add_records(n, b, first, n_records);
@@ -1597,7 +1679,8 @@ weir_status flow_note_record(flow_normaliser *n, flow_batch *b, const weir_recor
         return flow_note_records(n, b, r, 1);
     if (n->n_packets == FLOW_MAX_PACKETS)
         (void)flow_flush(n, b);
-    flow_plan *p = plan_of(n, b, r);
+    struct known *t = known_of(n, b, r);
+    flow_plan *p = t ? t->plan : NULL;
     if (!p || !p->max_gathered || !wire_times_plain(r))
         return put_record(n, b, r);
     size_t fields = (p->n_fields - p->n_fixed) * sizeof *r->fields, tail = fields + r->len;
@@ -1606,10 +1689,10 @@ weir_status flow_note_record(flow_normaliser *n, flow_batch *b, const weir_recor
         return put_record(n, b, r);
     uint32_t packet = note_packet(n, r->packet);
     struct flow_span *span = s->spans + s->n_spans, *before = span - 1;
-    if (!spans_of(n, p, r, 1, s->n, packet, span, 1))
+    if (!spans_of(n, t, r, 1, s->n, packet, span, 1))
         return put_record(n, b, r);
     if (s->n_spans && !span->sequence && before->packet == packet &&
-        before->origin == span->origin &&
+        before->template_id == span->template_id && before->origin == span->origin &&
         memcmp(&before->rate, &span->rate, sizeof span->rate) == 0)
         before->n++;
     else

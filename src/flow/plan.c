@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "flow/flow.h"
 #include "flow/stage.h"
 
@@ -55,6 +56,13 @@ static const uint8_t extra_types[WEIR_N_TYPES] = {
 enum flow_type flow_extra_type(const weir_element *e)
 {
     return e->type < WEIR_N_TYPES ? (enum flow_type)extra_types[e->type] : FLOW_TYPE_OCTETS;
+}
+
+/* What was made with room to spare, without it. */
+static void *fit(void *array, size_t n, size_t size)
+{
+    void *less = n ? realloc(array, n * size) : NULL;
+    return less ? less : array;
 }
 
 /* While a plan is made. */
@@ -178,9 +186,10 @@ static bool make_groups(struct maker *m)
     }
     qsort(m->groups, m->n_groups, sizeof *m->groups, by_place);
     p->text = text.data;
-    p->octets += text.cap;
     if (text.failed)
         return false;
+    p->text = fit(text.data, text.len, 1);
+    p->octets += text.len;
     for (uint32_t i = 0; i < n; i++)
         p->fields[m->sorted[i]].name = p->text + (uintptr_t)p->fields[m->sorted[i]].name;
     for (uint32_t i = 0; i < p->n_targets; i++)
@@ -475,18 +484,16 @@ static void make_gathering(struct maker *m)
     for (uint32_t i = 0; i < p->n_fields; i++)
         if (is_list(t->fields[i].element))
             return;
-    p->own = wire_template_copy(t, &p->octets);
-    if (p->own && t->variable) {
+    if (t->variable) {
         p->scratch = malloc(p->n_fields * sizeof *p->scratch);
         if (!p->scratch)
             return;
         memcpy(p->scratch, t->fields, p->n_fields * sizeof *p->scratch);
         p->octets += p->n_fields * sizeof *p->scratch;
     }
-    if (p->own)
-        p->max_gathered = p->stride > FLOW_STAGE_OCTETS / FLOW_STAGE_ROWS
-                              ? FLOW_STAGE_OCTETS / p->stride
-                              : FLOW_STAGE_ROWS;
+    p->max_gathered = p->stride > FLOW_STAGE_OCTETS / FLOW_STAGE_ROWS
+                          ? FLOW_STAGE_OCTETS / p->stride
+                          : FLOW_STAGE_ROWS;
 }
 
 /* A field that a window may take, and what of it. */
@@ -587,12 +594,51 @@ static bool make_windows(struct maker *m)
             }
         }
     }
-    p->octets += (p->n_ops + 2) * sizeof *p->windows;
+    if (n == 0) {
+        free(p->windows);
+        p->windows = NULL;
+    }
+    p->windows = fit(p->windows, p->n_windows, sizeof *p->windows);
     free(all);
     return true;
 }
 
-flow_plan *flow_plan_new(const weir_record *r)
+/* ---- templates that say the same ---- */
+
+uint64_t flow_plan_hash(const weir_record *r, uint64_t seed)
+{
+    const weir_template *t = r->tmpl;
+    const uint32_t head[4] = {r->packet->version, t->options, r->n_scope, r->n_fields};
+    uint64_t h = base_hash(head, sizeof head, seed);
+    for (uint32_t i = 0; i < t->n_fields; i++) {
+        const weir_element *e = t->fields[i].element;
+        const uint32_t words[3] = {e->pen, (uint32_t)e->id << 16 | t->fields[i].length, e->flags};
+        h = base_hash(words, sizeof words, h);
+    }
+    return h;
+}
+
+/* An element of no registry lives with its template: it is what it calls itself. */
+static bool same_element(const weir_element *a, const weir_element *b)
+{
+    return a == b || (a->flags & WEIR_ELEMENT_UNKNOWN && a->flags == b->flags && a->pen == b->pen &&
+                      a->id == b->id);
+}
+
+bool flow_plan_serves(const flow_plan *p, const weir_record *r)
+{
+    const weir_template *a = p->own, *b = r->tmpl;
+    if (p->version != r->packet->version || a->options != b->options || p->n_scope != r->n_scope ||
+        p->n_fields != r->n_fields || a->n_fields != b->n_fields)
+        return false;
+    for (uint32_t i = 0; i < a->n_fields; i++)
+        if (a->fields[i].length != b->fields[i].length ||
+            !same_element(a->fields[i].element, b->fields[i].element))
+            return false;
+    return true;
+}
+
+flow_plan *flow_plan_new(const weir_record *r, uint64_t hash)
 {
     uint32_t n = r->n_fields;
     struct maker *m = calloc(1, sizeof *m);
@@ -604,8 +650,10 @@ flow_plan *flow_plan_new(const weir_record *r)
         m->table = r->tmpl->options ? FLOW_TABLE_OPTIONS : FLOW_TABLE_FLOWS;
         m->sorted = malloc((n + 1) * sizeof *m->sorted);
         m->groups = malloc((n + 1) * sizeof *m->groups);
-        p->tmpl = r->tmpl;
-        p->serial = r->tmpl->serial;
+        p->hash = hash;
+        p->version = r->packet->version;
+        p->octets = sizeof *p;
+        p->own = wire_template_copy(r->tmpl, &p->octets);
         p->n_fields = n;
         p->n_scope = r->n_scope;
         p->n_fixed = fixed_fields(r->tmpl, &p->stride);
@@ -615,15 +663,18 @@ flow_plan *flow_plan_new(const weir_record *r)
         p->fields = calloc(n + 1, sizeof *p->fields);
         p->targets = calloc(n_targets, sizeof *p->targets);
         p->ops = calloc(n_ops, sizeof *p->ops);
-        p->octets = sizeof *p + (n + 1) * sizeof *p->fields + n_targets * sizeof *p->targets +
-                    n_ops * sizeof *p->ops;
-        ok = m->sorted && m->groups && p->fields && p->targets && p->ops && make_groups(m);
+        ok =
+            m->sorted && m->groups && p->own && p->fields && p->targets && p->ops && make_groups(m);
     }
     if (ok) {
         make_ops(m, taken);
         make_sampling(m);
         make_gathering(m);
         ok = make_windows(m);
+        p->targets = fit(p->targets, p->n_targets, sizeof *p->targets);
+        p->ops = fit(p->ops, p->n_ops, sizeof *p->ops);
+        p->octets += n * sizeof *p->fields + p->n_targets * sizeof *p->targets +
+                     p->n_ops * sizeof *p->ops + p->n_windows * sizeof *p->windows;
     }
     free(taken);
     if (m) {

@@ -1,5 +1,6 @@
 /* plan -- what the fields of a template become, worked out once: which column each one fills, which become extra columns,
- * which belong together. Found again by the template's address and serial. */
+ * which belong together. It follows from what the template says alone: templates that say the same, of whatever exporter
+ * and under whatever id, share one. */
 #ifndef FLOW_PLAN_H
 #define FLOW_PLAN_H
 
@@ -98,8 +99,7 @@ struct flow_window {
 
 typedef struct flow_plan {
     struct flow_plan *chain;
-    const weir_template *tmpl; /* only compared */
-    uint64_t serial;
+    uint64_t hash;       /* flow_plan_hash */
     uint64_t generation; /* of the batch that targets are bound to: no two fillings have the same */
     uint32_t n_fields, n_scope, n_ops, n_targets, n_windows;
     struct flow_window *windows;
@@ -121,16 +121,13 @@ typedef struct flow_plan {
     uint32_t n_mpls;
     uint32_t n_sampling; /* fields that weir_record_sampling looks at, the first so many of them: */
     uint32_t sampling[8];
-    /* Rate of all records under this, as long as wire_sampling_epoch says so. */
-    const struct weir_stream *rate_stream;
-    uint64_t rate_epoch;
-    weir_sampling rate;
-    uint16_t rate_header; /* weir_packet.sampling */
-    uint32_t n_fixed;     /* the first so many fields have the same place in every record, */
-    uint32_t stride;      /* in so many octets; of a template without variable fields all of them */
+    uint32_t n_fixed; /* the first so many fields have the same place in every record, */
+    uint32_t stride;  /* in so many octets; of a template without variable fields all of them */
     uint32_t
         max_gathered; /* records that may wait to become rows; 0: they need what the decoder knows when they come */
-    weir_template *own;       /* what they are read by then */
+    weir_template
+        *own; /* a copy of the template it was made for: what gathered records are read by, */
+    uint16_t version;         /* and of which version of the protocol they are */
     weir_field *scratch;      /* fields of one record of a template with variable fields */
     struct flow_stage *stage; /* where they wait, or NULL */
     uint32_t active;          /* then its place among those of the normaliser */
@@ -138,8 +135,12 @@ typedef struct flow_plan {
         sampling_octets; /* of all of them; more than FLOW_SAMPLING_OCTETS: too much to compare */
 } flow_plan;
 
-/* NULL: out of memory. */
-flow_plan *flow_plan_new(const weir_record *r);
+/* hash: flow_plan_hash. NULL: out of memory. */
+flow_plan *flow_plan_new(const weir_record *r, uint64_t hash);
+/* Whether the plan is right for records of this one's template. */
+bool flow_plan_serves(const flow_plan *p, const weir_record *r);
+/* Of all that flow_plan_serves compares. */
+uint64_t flow_plan_hash(const weir_record *r, uint64_t seed);
 void flow_plan_free(flow_plan *p);
 
 /* How the values of an element stand in an extra column. */

@@ -1,6 +1,6 @@
-/* stage -- records that wait to become rows. What several packets bring of one template is copied behind each other, so
+/* stage -- records that wait to become rows. What several packets bring of one plan is copied behind each other, so
  * that a field is read over hundreds of records at a time and not over the few that a packet has of it; beside it stands
- * which packet each came in, and what is known of that packet alone.
+ * which packet and template each came in, and what is known of that packet alone.
  *
  *     octets   record 0 | record 1 | record 2 | record 3 ...   stride octets each: the fields whose place is fixed
  *     spans    { 0, 2 of packet 0 } { 2, 9 of packet 1 } ...
@@ -16,7 +16,7 @@ enum {
     FLOW_STAGE_OCTETS = 32 << 10, /* of the records of a stage; the tails have as many again */
     FLOW_STAGE_ROWS = 1024,
     FLOW_STAGE_SPANS = 256,
-    FLOW_MAX_STAGES = 64,  /* templates that have one at the same time */
+    FLOW_MAX_STAGES = 64,  /* plans that have one at the same time */
     FLOW_MAX_PACKETS = 512 /* of which records wait */
 };
 
@@ -28,12 +28,13 @@ struct flow_packet {
     uint64_t generation;
 };
 
-/* Records [start, start + n) of one packet and one rate. */
+/* Records [start, start + n) of one packet, one template and one rate. */
 struct flow_span {
     uint32_t start, n;
     uint32_t packet;
     bool sequence; /* the first record of its packet */
     uint8_t origin;
+    uint16_t template_id;
     double rate;
 };
 

@@ -490,8 +490,8 @@ static void take_stream(struct insides *in, struct seen *x, struct seen *s,
         e->is_stream = true;
         e->templates = info->counters->templates;
         const char *unit = info->sequence_unit;
-    e->unit = strcmp(unit, weir_sequence_unit(info->version)) != 0 ? unit : NULL;
-    e->origin = info->sampling.origin;
+        e->unit = strcmp(unit, weir_sequence_unit(info->version)) != 0 ? unit : NULL;
+        e->origin = info->sampling.origin;
         e->rate = info->sampling.rate;
         e->exported_flows = info->exported_flows;
         e->ignored_packets = info->ignored_packets;
@@ -794,10 +794,10 @@ static bool put_rows(const struct insides *in, flow_batch *b)
         for (uint32_t i = 0; ok && i < n; i++, e = e ? e->next : NULL) {
             ok = put_entry(in, b, row + i, e ? e : &in->own);
             if (ok && !e && in->has_receiver)
-                ok = flow_batch_set_u64(b, FLOW_LEDGER_receive_buffer, row + i,
-                                        in->receiver.buffer) &&
-                     flow_batch_set_u64(b, FLOW_LEDGER_last, row + i,
-                                        (uint64_t)micros(in->told_ns));
+                ok =
+                    flow_batch_set_u64(b, FLOW_LEDGER_receive_buffer, row + i,
+                                       in->receiver.buffer) &&
+                    flow_batch_set_u64(b, FLOW_LEDGER_last, row + i, (uint64_t)micros(in->told_ns));
         }
         left -= n;
     }
@@ -1087,8 +1087,8 @@ weir_status ledger_account_save(const ledger_account *a, base_buf *out)
     (void)look(in);
     tell(in);
     flow_batch_reset(in->scratch);
-    bool good = flow_batch_append(in->scratch, in->ready, NULL) == WEIR_OK &&
-                put_rows(in, in->scratch);
+    bool good =
+        flow_batch_append(in->scratch, in->ready, NULL) == WEIR_OK && put_rows(in, in->scratch);
     base_buf_add(out, magic, sizeof magic);
     base_buf_u64(out, 0);
     good = good && save_rows(in->scratch, out);

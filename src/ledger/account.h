@@ -33,7 +33,8 @@ bool ledger_account_time(ledger_account *a, int64_t received_ns);
 void ledger_account_cut(ledger_account *a);
 
 /* Look at what only can be seen while it is (clock skew), and take up the counters of streams so that one that has to make
- * room for another one loses little. Each second. */
+ * room for another one loses little. Each second. Looks at some 8192 streams at a time: with more of them, at each one every
+ * few seconds. */
 void ledger_account_sample(ledger_account *a);
 
 /* Append the rows that are ready. WEIR_OK: they are the batch's now; WEIR_ENOMEM: they stay here, none is appended. */

@@ -19,6 +19,9 @@ typedef struct ledger_checkpoint ledger_checkpoint;
 
 enum { LEDGER_CHECKPOINTS = 256 }; /* beside an archive, at most */
 
+/* Always there when any is, below DIR. */
+#define LEDGER_CHECKPOINT_FIRST "weir.checkpoint-w0.a"
+
 /* DIR/weir.checkpoint-wN, for worker N of an archive; malloc'ed, NULL: out of memory. */
 char *ledger_checkpoint_path(const char *dir, unsigned worker);
 

@@ -8,7 +8,7 @@
 
 static const int64_t MINUTE = 60000000;
 
-enum { RING = LEDGER_EXPORTERS_RATE_MINUTES };
+enum { RING = LEDGER_EXPORTERS_RATE_MINUTES, WORKERS = 1024 };
 
 /* Exporter, port, domain and version. Streams of one exporter stand together in the end. */
 struct key {
@@ -39,13 +39,21 @@ struct ledger_exporters {
     size_t slots;
     uint64_t seed;
     int64_t first_minute, last_minute;
+    int64_t began,
+        told;      /* when the collector began and up to when it counted, as it says; 0: not */
+    int64_t since; /* what rates are of: minutes from this one on, in so many seconds */
+    double seconds;
     double decoded; /* packets of all */
     bool any;
     struct ledger_exporter *exporters;
     size_t n_exporters;
     struct ledger_collector collector;
     ledger_findings *findings;
-    uint64_t workers[1024]; /* bits, by number */
+    bool workers[WORKERS]; /* that listened, by number */
+    struct {
+        int64_t minute;
+        uint64_t us[WORKERS]; /* that each listened */
+    } listened[RING];
 };
 
 ledger_exporters *ledger_exporters_new(bool by_domain)
@@ -56,6 +64,8 @@ ledger_exporters *ledger_exporters_new(bool by_domain)
     x->by_domain = by_domain;
     x->seed = base_hash_seed();
     x->findings = ledger_findings_new();
+    for (size_t i = 0; i < RING; i++)
+        x->listened[i].minute = INT64_MIN;
     if (x->findings)
         return x;
     free(x);
@@ -145,6 +155,11 @@ static double average_of(const ledger_exporters *x, const struct stream *s,
     return all > 0 && x->decoded > 0 ? all / x->decoded : 1;
 }
 
+static size_t slot_of(int64_t minute)
+{
+    return (size_t)((uint64_t)(minute / MINUTE) % RING);
+}
+
 static void count_stream(const ledger_exporters *x, struct stream *s, const struct ledger_row *row)
 {
     uint64_t flows = ledger_count(row, FLOW_LEDGER_flows),
@@ -164,7 +179,7 @@ static void count_stream(const ledger_exporters *x, struct stream *s, const stru
                                                      : row->minute_us;
     s->first = first < s->first ? first : s->first;
     s->last = last > s->last ? last : s->last;
-    size_t slot = (size_t)((uint64_t)(row->minute_us / MINUTE) % RING);
+    size_t slot = slot_of(row->minute_us);
     if (s->recent[slot].minute < row->minute_us) {
         s->recent[slot].minute = row->minute_us;
         s->recent[slot].flows = s->recent[slot].packets = 0;
@@ -173,6 +188,32 @@ static void count_stream(const ledger_exporters *x, struct stream *s, const stru
         s->recent[slot].flows += flows;
         s->recent[slot].packets += packets;
     }
+}
+
+/* Pieces of one minute of one worker may come one by one. */
+static void count_listened(ledger_exporters *x, const struct ledger_row *row)
+{
+    size_t slot = slot_of(row->minute_us), worker = row->worker % WORKERS;
+    x->workers[worker] = true;
+    if (x->listened[slot].minute < row->minute_us) {
+        memset(&x->listened[slot], 0, sizeof x->listened[slot]);
+        x->listened[slot].minute = row->minute_us;
+    }
+    uint64_t us = ledger_count(row, FLOW_LEDGER_listened), *sum = &x->listened[slot].us[worker];
+    if (x->listened[slot].minute == row->minute_us)
+        *sum = *sum + us < (uint64_t)MINUTE && us < (uint64_t)MINUTE ? *sum + us : (uint64_t)MINUTE;
+}
+
+/* Live, minutes have a beginning and an end of their own. */
+static void count_times(ledger_exporters *x, const struct ledger_row *row)
+{
+    int64_t minute = row->minute_us, last = ledger_signed(row, FLOW_LEDGER_last);
+    if (!ledger_has(row, FLOW_LEDGER_last) || last <= minute || last > minute + MINUTE)
+        return;
+    uint64_t us = ledger_count(row, FLOW_LEDGER_listened);
+    int64_t began = us < (uint64_t)(last - minute) ? last - (int64_t)us : minute;
+    x->began = x->began && x->began < began ? x->began : began;
+    x->told = last > x->told ? last : x->told;
 }
 
 bool ledger_exporters_row(void *user, const struct ledger_row *row)
@@ -193,8 +234,9 @@ bool ledger_exporters_row(void *user, const struct ledger_row *row)
     c->flows_lost += ledger_count(row, FLOW_LEDGER_flows_lost);
     if (collector) {
         ledger_fold(&c->sum, row);
+        count_times(x, row);
         if (ledger_has(row, FLOW_LEDGER_listened))
-            x->workers[row->worker / 64] |= UINT64_C(1) << row->worker % 64;
+            count_listened(x, row);
     } else {
         struct stream *s = stream_of(x, row);
         if (s)
@@ -241,14 +283,29 @@ static bool same_rate(const struct ledger_row *a, const struct ledger_row *b)
     return d >= 0 && d <= 0;
 }
 
+/* The time that rates from minute `since` on are of: what the worker that listened most did, minute by minute; without a
+ * collector that listens, as with captures, the whole minutes. */
+static double seconds_since(const ledger_exporters *x, int64_t since)
+{
+    uint64_t us = 0;
+    for (size_t i = 0; i < RING; i++) {
+        uint64_t most = 0;
+        for (size_t k = 0; x->listened[i].minute >= since && k < WORKERS; k++)
+            most = x->listened[i].us[k] > most ? x->listened[i].us[k] : most;
+        us += most;
+    }
+    if (!us)
+        us = (uint64_t)(x->last_minute - since + MINUTE);
+    return us < 1000000 ? 1 : (double)us / 1e6;
+}
+
 /* Streams [from, to) as one exporter. dropped: its packets that nobody looked at, of which so many flows are missing. */
 static void fill(const ledger_exporters *x, struct ledger_exporter *e, size_t from, size_t to,
                  double dropped)
 {
     const struct stream *first = &x->streams[from], *rated = NULL, *domain = NULL;
-    int64_t since = x->last_minute - (RING - 1) * MINUTE;
-    since = since > x->first_minute ? since : x->first_minute;
-    double seconds = (double)(x->last_minute - since + MINUTE) / 1e6, flows = 0, packets = 0;
+    int64_t since = x->since;
+    double flows = 0, packets = 0;
     *e = (struct ledger_exporter){.exporter_len = first->key.exporter_len,
                                   .exporter_port = first->key.port,
                                   .first_us = INT64_MAX,
@@ -284,8 +341,8 @@ static void fill(const ledger_exporters *x, struct ledger_exporter *e, size_t fr
             }
     }
     e->has_domain = e->n_domains == 1;
-    e->flows_a_second = flows / seconds;
-    e->packets_a_second = packets / seconds;
+    e->flows_a_second = flows / x->seconds;
+    e->packets_a_second = packets / x->seconds;
     if (!(e->lost > 0))
         e->lost = 0, e->estimated = false;
     uint64_t all = ledger_count(&e->sum, FLOW_LEDGER_flows),
@@ -377,9 +434,14 @@ static void end_collector(ledger_exporters *x)
     if (x->any) {
         c->first_us = x->first_minute;
         c->last_us = x->last_minute + MINUTE;
+        if (x->told > x->last_minute && x->told < c->last_us)
+            c->last_us = x->told;
+        if (x->began > x->first_minute && x->began < x->first_minute + MINUTE &&
+            x->began < c->last_us)
+            c->first_us = x->began;
     }
-    for (size_t i = 0; i < 1024; i++)
-        c->workers += (uint64_t)__builtin_popcountll(x->workers[i]);
+    for (size_t i = 0; i < WORKERS; i++)
+        c->workers += x->workers[i];
     for (size_t i = 0; i < ledger_findings_count(x->findings); i++) {
         const ledger_finding *f = ledger_findings_at(x->findings, i);
         if (f->collector && c->n_warnings < LEDGER_EXPORTERS_WARNINGS)
@@ -394,6 +456,9 @@ weir_status ledger_exporters_end(ledger_exporters *x, enum ledger_order order, w
                     !(x->exporters = calloc(x->n + 1, sizeof *x->exporters));
     if (x->failed)
         return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for the exporters of the ledger");
+    x->since = x->last_minute - (RING - 1) * MINUTE;
+    x->since = x->since > x->first_minute ? x->since : x->first_minute;
+    x->seconds = seconds_since(x, x->since);
     if (x->n)
         qsort(x->streams, x->n, sizeof *x->streams, compare_streams);
     for (size_t from = 0, to; from < x->n; from = to) {

@@ -15,7 +15,7 @@
 enum {
     LEDGER_EXPORTERS_STREAMS = 1 << 17, /* that are told apart, about 1 KiB each */
     LEDGER_EXPORTERS_RATE_MINUTES =
-        5, /* rates are of the last so many minutes that the ledger has */
+        5, /* rates are of what was listened in the last so many minutes that the ledger has */
     LEDGER_EXPORTERS_WARNINGS = 16
 };
 
@@ -49,7 +49,8 @@ struct ledger_exporter {
 /* The collector itself. */
 struct ledger_collector {
     struct ledger_row sum;
-    int64_t first_us, last_us; /* start of the first minute, end of the last one; 0, 0: no rows */
+    int64_t first_us,
+        last_us; /* first minute to last minute, as far as it counted; 0, 0: no rows */
     uint64_t packets, flows, packets_dropped, packets_refused, flows_lost; /* of all exporters */
     uint64_t workers;  /* that listened side by side */
     uint64_t left_out; /* rows of streams beyond LEDGER_EXPORTERS_STREAMS */

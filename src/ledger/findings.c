@@ -453,6 +453,8 @@ static void gather_collector(ledger_findings *f, const struct ledger_row *r)
 {
     if (ledger_has(r, FLOW_LEDGER_receive_buffer))
         f->receive_buffer = r->values[FLOW_LEDGER_receive_buffer].u64;
+    if (ledger_has(r, FLOW_LEDGER_last) && r->values[FLOW_LEDGER_last].s64 > f->told_us)
+        f->told_us = r->values[FLOW_LEDGER_last].s64;
     if (!ledger_count(r, FLOW_LEDGER_listened))
         return;
     if (f->listened && r->minute_us > f->listened_minute) {

@@ -159,6 +159,7 @@ struct ledger_findings {
     uint64_t n_minutes;                /* different ones */
     int64_t first_minute, last_minute; /* n_minutes > 0 */
 
+    int64_t told_us;         /* up to when the collector has counted, 0: it does not say */
     int64_t listened_minute; /* the last one; only when listened */
     bool listened;
     uint64_t receive_buffer;

@@ -124,6 +124,12 @@ static void text(struct draft *d, const char *name, const char *value)
     }
 }
 
+/* The last minute is not over, as far as the collector has counted: what has not come in it may come yet. */
+static bool goes_on(const ledger_findings *f)
+{
+    return f->told_us > f->last_minute && f->told_us < f->last_minute + minute;
+}
+
 /* --- templates --- */
 
 static void judge_waiting(ledger_findings *f, const struct findings_stream *s)
@@ -131,7 +137,8 @@ static void judge_waiting(ledger_findings *f, const struct findings_stream *s)
     uint64_t waits = 0;
     int64_t from = s->expired.n ? s->expired.from : INT64_MAX,
             to = s->expired.n ? s->expired.to : INT64_MIN;
-    if (s->waiting > 0 && f->last_minute - s->waiting_since >= LIMIT_waiting_minutes * minute) {
+    int64_t until = f->last_minute - (goes_on(f) ? minute : 0);
+    if (s->waiting > 0 && until - s->waiting_since >= LIMIT_waiting_minutes * minute) {
         waits = (uint64_t)s->waiting;
         from = s->waiting_since < from ? s->waiting_since : from;
         to = f->last_minute;
@@ -158,15 +165,17 @@ static void judge_refresh(ledger_findings *f, const struct findings_stream *s)
 {
     if (s->version < 9)
         return;
+    uint32_t since = s->since_told;
+    if (since && s->last_minute == f->last_minute && goes_on(f))
+        since--;
     if (!s->repeated && s->templated_minutes >= LIMIT_refresh_watch &&
-        s->since_told >= LIMIT_refresh_watch) {
+        since >= LIMIT_refresh_watch) {
         struct draft *d = of_stream(f, s, LEDGER_FINDING_template_never_repeated, LEDGER_WARNING,
                                     s->first_minute, s->last_minute);
-        span(d, "span", s->since_told * minute);
+        span(d, "span", since * minute);
         return;
     }
-    uint32_t longest =
-        s->repeated && s->since_told > s->longest_untold ? s->since_told : s->longest_untold;
+    uint32_t longest = s->repeated && since > s->longest_untold ? since : s->longest_untold;
     if (longest > LIMIT_refresh_slow && s->templated_minutes) {
         struct draft *d = of_stream(f, s, LEDGER_FINDING_template_refresh_slow,
                                     worse_if(longest > LIMIT_refresh_warning, false),
@@ -576,6 +585,8 @@ static void judge_silence(ledger_findings *f, uint32_t of)
     if (e->minutes < LIMIT_silent_known)
         return;
     uint64_t silent = f->n_minutes - e->last_number; /* minutes of the ledger after its last one */
+    if (silent && goes_on(f))
+        silent--;
     if (silent < LIMIT_silent_minutes || silent < e->longest_pause * LIMIT_silent_times)
         return;
     struct draft *d =

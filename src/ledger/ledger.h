@@ -52,7 +52,8 @@ void ledger_fold(struct ledger_row *dst, const struct ledger_row *src);
 
 /* The rows of one or more archives whose minute overlaps [from_us, to_us], partition by partition, those of one partition
  * folded by minute and key (workers folded together unless by_worker) and in order of minute, then exporter, port, domain,
- * version. A plain directory or file has no ledger: no rows. each: false ends it.
+ * version. Of an archive that is written now, the minutes that its workers count now come as one more partition: they are in
+ * the checkpoints beside it (checkpoint.h), about a second old. A plain directory or file has no ledger: no rows. each: false ends it.
  * A partition that takes more than max_octets (hostile, or some hundred thousand streams) comes in pieces, each folded and in
  * order by itself. Values that do not fit their column are null, and so are columns that a file has not.
  * WEIR_OK; WEIR_EIO, WEIR_EFORMAT: a file could not be read, the others were (err names the first); WEIR_ENOMEM. */

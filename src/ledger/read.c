@@ -617,8 +617,7 @@ static weir_status read_windows(struct gather *g, const parquet_file *f, struct 
                 uint64_t worker = 0, last = 0;
                 (void)whole_at(&x->keys[KEY_WORKER], row, &worker);
                 bool told = whole_at(&x->last, row, &last);
-                note_stored(g->fresh, k.minute, (uint16_t)worker,
-                            told ? (int64_t)last : INT64_MIN);
+                note_stored(g->fresh, k.minute, (uint16_t)worker, told ? (int64_t)last : INT64_MIN);
             }
             struct held *h = gather_row(g, &k, err);
             if (!h)
@@ -715,31 +714,36 @@ static int64_t to_ns(int64_t us)
     return us < -MAX_TIME ? INT64_MIN : us > MAX_TIME ? INT64_MAX : us * 1000;
 }
 
-static bool has_ledger(const char *dir)
+static bool is_dir(const char *path)
 {
     struct stat st;
-    size_t n = strlen(dir) + sizeof "/ledger";
-    char *path = malloc(n);
-    if (!path)
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool has_below(const char *dir, const char *name, bool (*is)(const char *))
+{
+    char *path;
+    if (asprintf(&path, "%s/%s", dir, name) < 0)
         return false;
-    (void)snprintf(path, n, "%s/ledger", dir);
-    bool there = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    bool there = is(path);
     free(path);
     return there;
 }
 
+static bool has_files(const char *dir)
+{
+    return has_below(dir, "ledger", is_dir);
+}
+
 bool ledger_is_there(const char *dir)
 {
-    uint8_t *data;
-    size_t len;
-    if (has_ledger(dir))
-        return true;
-    char *path = ledger_checkpoint_path(dir, 0);
-    bool there = path && ledger_checkpoint_read(path, MAX_OCTETS, &data, &len, NULL) == WEIR_OK;
-    if (there)
-        free(data);
-    free(path);
-    return there;
+    return has_files(dir) || has_below(dir, LEDGER_CHECKPOINT_FIRST, is_file);
 }
 
 /* The files of an archive; false: it is no use to go on. */
@@ -747,7 +751,7 @@ static bool read_files(struct gather *g, const char *path, weir_status *first, w
 {
     archive_scan *scan;
     weir_err why = {0};
-    if (!has_ledger(path))
+    if (!has_files(path))
         return true;
     weir_status st = archive_scan_open(path, FLOW_TABLE_LEDGER, NULL, NULL, &scan, &why);
     if (st != WEIR_OK)
@@ -1009,8 +1013,7 @@ static bool read_archive(struct gather *g, const char *path, weir_status *first,
     weir_err why = {0};
     g->fresh = &fresh;
     bool good = go_on(read_checkpoints(g, &fresh, path, &why), &why, first, err) &&
-                read_files(g, path, first, err) &&
-                go_on(give_fresh(g, &why), &why, first, err);
+                read_files(g, path, first, err) && go_on(give_fresh(g, &why), &why, first, err);
     g->fresh = NULL;
     fresh_done(&fresh);
     return good;

@@ -400,7 +400,7 @@ static void unnumbered(weir_stream *s, wire_track *t, const wire_heard *h)
     if (t->chain < BELIEVE_NUMBERS)
         return;
     t->numbering = WIRE_STANDARD;
-    t->chain = t->wild = 0;
+    t->chain = t->wild = t->twins = 0;
     t->unsure = h->unsure && s->key.version == 10;
     follow(t, h->sequence, n);
 }
@@ -456,7 +456,9 @@ static void settle(weir_stream *s, wire_track *t, uint8_t numbering)
     if (numbering != t->numbering) {
         uint16_t version = s->key.version;
         t->numbering = numbering;
-        t->twins = (uint8_t)(q->alive & ~(BIT(WIRE_CONVERSATIONS) | BIT(numbering)));
+        t->twins = numbering == WIRE_STANDARD
+                       ? 0
+                       : (uint8_t)(q->alive & ~(BIT(WIRE_CONVERSATIONS) | BIT(numbering)));
         t->suspects = t->score = t->broken = t->chain = t->wild = 0;
         t->unsure = false;
         follow(t, first(version, numbering, &q->before), units(version, numbering, &q->before));
@@ -599,7 +601,7 @@ static void judge(weir_stream *s, wire_track *t, const wire_heard *h)
     if (t->numbering != WIRE_STANDARD && impossible(version, t->numbering, &t->last, h) &&
         ++t->broken >= BROKEN) {
         t->numbering = WIRE_STANDARD;
-        t->broken = t->chain = 0;
+        t->broken = t->chain = t->twins = 0;
         follow(t, h->sequence, 0); /* and go on from here */
     }
     place(s, t, &t->last, h);

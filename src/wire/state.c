@@ -4,7 +4,7 @@
  *   "WEIRSTA2" | u32 exporters | exporter*  | u64 hash
  *   exporter:  address 16, u8 family, u32 streams, stream*, u32 samplers, sampler*
  *
- * Positions are the same without templates and samplers. "WEIRSTA1" had no gaps and no times of samplers; tracks without
+ * Positions are the same without templates and samplers, templates the same without tracks and heard at time 0. "WEIRSTA1" had no gaps and no times of samplers; tracks without
  * TRACK_NUMBERING are from before there were numberings.
  * The same state gives the same octets: what stands in hash tables is written in order.
  * Settings (scope, rate, quirks) are the user's, not the exporter's: they are not kept. */
@@ -17,6 +17,9 @@
 #include <string.h>
 
 static const char magic[8] = "WEIRSTA2", old_magic[8] = "WEIRSTA1";
+
+/* What is saved. */
+enum { POSITIONS = 1, TEMPLATES = 2 };
 
 enum {
     TRACK_STARTED = 1,
@@ -144,19 +147,20 @@ static void put_track(base_buf *b, const wire_track *t)
     put_numbering(b, t);
 }
 
-static void put_stream(base_buf *b, const weir_stream *s, bool templates)
+static void put_stream(base_buf *b, const weir_stream *s, unsigned what)
 {
+    uint32_t n_tracks = what & POSITIONS ? s->n_tracks : 0;
     base_buf_u16(b, s->key.version);
     base_buf_u8(b, s->key.transport);
     base_buf_u16(b, s->key.port);
     base_buf_u32(b, s->key.domain);
-    base_buf_u64(b, (uint64_t)s->last_ns);
+    base_buf_u64(b, what & POSITIONS ? (uint64_t)s->last_ns : 0); /* older than any position */
     base_buf_u8(b, s->init_known);
     base_buf_u64(b, (uint64_t)s->init_ms);
-    base_buf_u32(b, s->n_tracks);
-    for (uint32_t i = 0; i < s->n_tracks; i++)
+    base_buf_u32(b, n_tracks);
+    for (uint32_t i = 0; i < n_tracks; i++)
         put_track(b, &s->tracks[i]);
-    if (templates)
+    if (what & TEMPLATES)
         put_templates(b, s);
     else
         base_buf_u32(b, 0);
@@ -202,7 +206,7 @@ static void put_samplers(base_buf *b, const wire_exporter *e)
     free(all);
 }
 
-static void put_exporter(base_buf *b, const wire_exporter *e, bool all)
+static void put_exporter(base_buf *b, const wire_exporter *e, unsigned what)
 {
     base_buf_add(b, e->address.addr, sizeof e->address.addr);
     base_buf_u8(b, e->address.family);
@@ -212,20 +216,21 @@ static void put_exporter(base_buf *b, const wire_exporter *e, bool all)
     base_buf_u32(b, n);
     for (const wire_link *l = e->streams.next; l != &e->streams; l = l->next)
         if (WIRE_OF(l, weir_stream, of_exporter)->key.transport == WEIR_UDP)
-            put_stream(b, WIRE_OF(l, weir_stream, of_exporter), all);
-    if (all)
+            put_stream(b, WIRE_OF(l, weir_stream, of_exporter), what);
+    if (what & TEMPLATES)
         put_samplers(b, e);
     else
         base_buf_u32(b, 0);
 }
 
-static weir_status save(const weir_decoder *d, bool all, uint8_t **out, size_t *len, weir_err *err)
+static weir_status save(const weir_decoder *d, unsigned what, uint8_t **out, size_t *len,
+                        weir_err *err)
 {
     base_buf b = {0};
     base_buf_add(&b, magic, sizeof magic);
     base_buf_u32(&b, (uint32_t)d->n_exporters);
     for (const wire_link *l = d->exporters.next; l != &d->exporters; l = l->next)
-        put_exporter(&b, WIRE_OF(l, wire_exporter, lru), all);
+        put_exporter(&b, WIRE_OF(l, wire_exporter, lru), what);
     base_buf_u64(&b, base_hash(b.data, b.len, 0));
     if (b.failed) {
         base_buf_done(&b);
@@ -238,13 +243,19 @@ static weir_status save(const weir_decoder *d, bool all, uint8_t **out, size_t *
 
 weir_status weir_decoder_save(const weir_decoder *d, uint8_t **out, size_t *len, weir_err *err)
 {
-    return save(d, true, out, len, err);
+    return save(d, POSITIONS | TEMPLATES, out, len, err);
 }
 
 weir_status weir_decoder_save_positions(const weir_decoder *d, uint8_t **out, size_t *len,
                                         weir_err *err)
 {
-    return save(d, false, out, len, err);
+    return save(d, POSITIONS, out, len, err);
+}
+
+weir_status weir_decoder_save_templates(const weir_decoder *d, uint8_t **out, size_t *len,
+                                        weir_err *err)
+{
+    return save(d, TEMPLATES, out, len, err);
 }
 
 /* ---- reading ----

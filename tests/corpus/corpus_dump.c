@@ -258,14 +258,12 @@ static void streams(struct dump *d, const weir_decoder *decoder)
             base_buf_printf(
                 &d->out,
                 "{\"e\":\"stream\",\"exporter\":\"%.*s\",\"version\":%u,\"domain\":%" PRIu32
-                ",\"numbering\":\"%s\",\"packets\":%" PRIu64,
+                ",\"numbering\":\"%s\",\"packets\":%" PRIu64 ",\"lost\":%" PRIu64
+                ",\"duplicated\":%" PRIu64 ",\"out_of_order\":%" PRIu64 ",\"resets\":%" PRIu64
+                ",\"unsure\":%" PRIu64 "}\n",
                 (int)weir_endpoint_addr_text(&e.address, name), name, s.version, s.domain,
-                s.sequence_numbering, c->packets);
-#define X(name) base_buf_printf(&d->out, ",\"" #name "\":%" PRIu64, c->sequence_##name);
-            X(lost)
-            X(duplicated) X(out_of_order) X(resets) X(unsure)
-#undef X
-                base_buf_str(&d->out, "}\n");
+                s.sequence_numbering, c->packets, c->sequence_lost, c->sequence_duplicated,
+                c->sequence_out_of_order, c->sequence_resets, c->sequence_unsure);
             flush(d);
         }
 }

@@ -480,8 +480,9 @@ class State(CollectorTest):
     def test_templates_survive_a_kill(self):
         out = self.path("a.gz")
         with Collector("-o", out) as c:
+            empty = os.path.getsize(out + ".state")
             c.send(P.v9_template())
-            c.until("the state file", lambda s: os.path.exists(out + ".state"))
+            c.until("the template in the state file", lambda s: os.path.getsize(out + ".state") > empty)
             c.kill()
         s, _ = self.run_once("-o", out, packets=[P.v9_data([1], sequence=1)])
         self.assertEqual(s["decode"]["flows"], 1)

@@ -313,7 +313,7 @@ class Doctor(unittest.TestCase):
             "graylog/netflow5": set(),
             "graylog/pmacctd-netflow5": set(),
             "graylog/cisco-asa-netflowv9": set(),
-            "ipfixcol/01-odid0": set(),
+            "ipfixcol/01-odid0": {"sampling-zero"},  # samplingInterval 0 in every record
             "generated/softflowd-v9-full6": set(),
             "generated/pmacctd-ipfix": set(),
             "generated/fprobe-v7": set(),

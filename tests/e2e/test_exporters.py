@@ -9,10 +9,12 @@ import os
 import signal
 import socket
 import subprocess
+import time
 import unittest
 
 import packets as P
 from collector import DEADLINE_S, WEIR, Collector, CollectorTest
+from ledger import exporter_socket
 
 START = 1_700_000_000 // 60 * 60  # 2023-11-14T22:13:00Z
 
@@ -213,6 +215,69 @@ class Live(CollectorTest):
         self.assertRegex(r.stdout, r"Completeness: 85\.0 % \(exporter 127\.0\.0\.1 lost 15 flows .*: sequence gap\)")
         r = weir("query", "-R", archive, "-o", "null", "exporter ip 127.0.0.2")
         self.assertRegex(r.stdout, r"Completeness: complete \(2 packets refused\)")
+
+    def exporters(self, archive, status=0):
+        got = json.loads(weir("exporters", "-R", archive, "-o", "json", status=status).stdout)
+        return got["collector"], {e["exporter"]: e for e in got["exporters"]}
+
+    def until_known(self, archive, packets):
+        """The account of the minute that goes on is on the disk with the flows."""
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end:
+            r = subprocess.run([WEIR, "exporters", "-R", archive, "-o", "json"], capture_output=True, text=True,
+                               timeout=DEADLINE_S, check=False)
+            got = json.loads(r.stdout)
+            if got["collector"]["packets"] >= packets:
+                return
+        raise AssertionError(f"no account of {packets} packets: {r}")
+
+    def check_all(self, archive, packets, flows):
+        """What every command says of it, whatever the minute it is."""
+        collector, of = self.exporters(archive)
+        self.assertEqual((collector["packets"], collector["flows"]), (packets, flows))
+        self.assertEqual(sum(e["flows"] for e in of.values()), flows)
+        self.assertEqual([e["lost_flows"] for e in of.values()], [0] * len(of))
+        clocks = {"collector-clock", "clock-off", "clock-stands-still"}  # those of made-up packets are
+        self.assertEqual({f["id"] for f in json.loads(weir("doctor", "-R", archive, "-o", "json", status=1).stdout)
+                          ["findings"]} - clocks, set())
+        r = weir("query", "-R", archive, "-o", "null")
+        self.assertRegex(r.stdout, "Completeness: complete\n")
+        self.assertIn(f"total flows: {flows},", r.stdout)
+        return collector, of
+
+    def test_the_first_seconds(self):
+        """Whoever has just begun to collect sees who sends, also after a kill without a restart."""
+        archive = self.path("archive")
+        began = time.monotonic()
+        with Collector("--archive", archive, "--workers", "2", host="127.0.0.1") as c:
+            socks = [exporter_socket(f"127.0.0.{n}") for n in range(1, 5)]
+            for s in socks:
+                self.addCleanup(s.close)
+                c.send(P.v9_data(range(3), sequence=0), sock=s)  # waits for its template
+            self.until_known(archive, 4)
+            _, of = self.exporters(archive)
+            self.assertEqual([(e["waiting"], e["expired"], e["lost_flows"]) for e in of.values()], [(1, 0, 0)] * 4)
+            for s in socks:
+                c.send(P.v9_template(sequence=1), P.v9_data(range(7), sequence=2), sock=s)
+            self.until_known(archive, 12)
+            collector, of = self.check_all(archive, 12, 40)
+            took = time.monotonic() - began
+            for e in of.values():  # by the time that it was there, not by a whole minute
+                self.assertGreaterEqual(e["flows_per_second"], 10 / max(took, 1) * 0.9)
+            self.assertLessEqual(collector["listened_us"], 2 * took * 1e6)
+            c.kill()
+            self.check_all(archive, 12, 40)
+        with Collector("--archive", archive, "--workers", "2", host="127.0.0.1") as c:
+            for s in socks:
+                c.send(P.v9_template(sequence=3), P.v9_data(range(7), sequence=4), sock=s)
+            self.until_known(archive, 20)
+            self.check_all(archive, 20, 68)
+            c.stop(signal.SIGTERM)
+        self.check_all(archive, 20, 68)
+        with Collector("--archive", archive, "--workers", "1", host="127.0.0.1") as c:
+            self.check_all(archive, 20, 68)
+            c.kill()
+        self.check_all(archive, 20, 68)
 
 
 if __name__ == "__main__":

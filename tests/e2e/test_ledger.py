@@ -289,6 +289,7 @@ class FullDisk(Case):
             sent = self.fill(c)
             disk.grow(c.process.pid)
             c.until("writing", lambda s: not s["output"]["failing"] and not s["output"]["packets_queued"])
+            c.wait_for(f" {self.archive} can be written again; lost [0-9]+ packets")
             s = c.stop()
         self.check(sent, s)
 

@@ -47,13 +47,41 @@ class Restart(CollectorTest):
                          "--flush", "20ms", *args, host=None)
 
 
+RATE = 40_000
+
+
 class KilledUnderLoad(Restart):
-    def run_through(self, form, kills, rate="40k"):
+    def run_through(self, form, kills):
         """One sender that never stops; collectors with these numbers of workers, all but the last one killed. Returns truth, the
-        ledger and the flows in the archive."""
+        ledger and the flows in the archive.
+
+        A kill may fall between the two writes of one flush, flows and then their account: what has no account is counted as lost
+        although it is there. That is some microseconds in each flush; when it happens, it is done again."""
+        for attempt in range(3):
+            self.archive, self.port = self.path(f"archive-{attempt}"), L.free_port()
+            t = self.kill_again_and_again(form, kills)
+            if attempt < 2 and self.torn(len(kills) - 1):
+                continue
+            sums = L.check_laws(self, self.archive)
+            self.assertEqual(sorted(sums), sorted(t["of"]))
+            self.assertEqual({(r["waiting"], r["expired"], r["packets_rejected"], r["duplicates"], r["out_of_order"])
+                              for r in sums.values()}, {(0, 0, 0, 0, 0)})
+            for (_, _, version), r in L.streams_of(self.archive).items():
+                self.assertEqual((version, r["restarts"]), ({"v5": 5, "v9": 9, "ipfix": 10}[form], 0))
+            return t, sums, L.stored(self.archive)
+
+    def torn(self, kills):
+        """Whether flows are stored that have no account: of one flush of some workers for each kill at most."""
+        rows = L.stored(self.archive)
+        more = {e: rows.get(e, 0) - s["flows"] for e, s in L.exporters_of(self.archive).items()}
+        self.assertGreaterEqual(min(more.values()), 0, more)
+        self.assertLess(sum(more.values()), kills * RATE // 5, more)
+        return any(more.values())
+
+    def kill_again_and_again(self, form, kills):
         c = self.collector(kills[0])
         try:
-            with L.Sender(self.port, "-F", form, "-e", "5", "-r", rate, "-t", "3500ms") as sender:
+            with L.Sender(self.port, "-F", form, "-e", "5", "-r", RATE, "-t", "3s") as sender:
                 s = c.until("everybody there", lambda s: len(s["exporters"]) == 5)
                 self.until_saved(s["decode"]["templates"])
                 for i, workers in enumerate(kills[1:]):
@@ -71,16 +99,10 @@ class KilledUnderLoad(Restart):
             c.__exit__()
         self.assertEqual(s["receive"]["misdirected"], 0)
         self.assertEqual(s["output"]["records_lost"], 0)
-        sums = L.check_laws(self, self.archive)
-        self.assertEqual(sorted(sums), sorted(t["of"]))
-        self.assertEqual({(r["waiting"], r["expired"], r["packets_rejected"], r["duplicates"], r["out_of_order"])
-                          for r in sums.values()}, {(0, 0, 0, 0, 0)})
-        for (_, _, version), r in L.streams_of(self.archive).items():
-            self.assertEqual((version, r["restarts"]), ({"v5": 5, "v9": 9, "ipfix": 10}[form], 0))
         # What workers that are no more left behind is gone.
         self.assertEqual(len(glob.glob(os.path.join(self.archive, "weir.checkpoint-w*.a"))), int(kills[-1]))
         self.assertEqual(len(glob.glob(os.path.join(self.archive, "weir.state*"))), int(kills[-1]) + 1)  # and its lock
-        return t, sums, L.stored(self.archive)
+        return t
 
     def test_v5_counts_flows(self):
         t, sums, rows = self.run_through("v5", "1321")
@@ -118,11 +140,16 @@ ADDRESSES = [f"127.0.4.{k}" for k in range(1, 25)]
 
 
 class WarmRestart(Restart):
+    def setUp(self):
+        super().setUp()
+        self.socks = [L.exporter_socket(address) for address in ADDRESSES]
+        for sock in self.socks:
+            self.addCleanup(sock.close)
+
     def send(self, c, payloads):
-        """From each address its payloads."""
-        for address in ADDRESSES:
-            with L.exporter_socket(address) as sock:
-                c.send(*payloads, port=self.port, sock=sock)
+        """From each address its payloads, always from the same port."""
+        for sock in self.socks:
+            c.send(*payloads, port=self.port, sock=sock)
 
     def test_templates_come_once(self):
         """Killed within a second after they were learnt; then again and again with data alone, among other numbers of workers."""
@@ -159,6 +186,32 @@ class WarmRestart(Restart):
         lines = L.weir("query", "-R", self.archive, "-q", "-o", "ndjson:protocol_version,sampling_rate").stdout.splitlines()
         self.assertEqual(collections.Counter((r["protocol_version"], r["sampling_rate"]) for r in map(json.loads, lines)),
                          {(9, 1000): 25 * len(ADDRESSES), (10, None): 35 * len(ADDRESSES)})
+
+    def test_what_died_undelivered_is_lost_and_not_forgotten(self):
+        """Templates are saved at once, flows each second: those that were decoded and not stored are missing."""
+        def data(first, n):
+            """Packets first to first + n, each of 5 flows."""
+            return [payload for i in range(first, first + n)
+                    for payload in (P.v9_data(range(5), sequence=1 + i), P.ipfix_data(range(5), sequence=5 * i))]
+
+        with self.collector("2") as c:
+            self.send(c, [P.v9_template(), P.ipfix_template(), *data(0, 10)])
+            c.written(20 * len(ADDRESSES))
+            self.until_saved(2 * len(ADDRESSES))
+            c.kill()
+        with self.collector("2", "--flush", "1h") as c:
+            self.send(c, [*data(10, 3), P.v9(P.template_set(0, 300), count=1, sequence=14), P.ipfix(P.template_set(2, 300), sequence=65)])
+            c.decoded(8 * len(ADDRESSES))
+            self.until_saved(4 * len(ADDRESSES))
+            c.kill()
+        with self.collector("3") as c:
+            self.send(c, [payload for i in range(10) for payload in (P.v9_data(range(5), sequence=15 + i),
+                                                                     P.ipfix_data(range(5), sequence=65 + 5 * i))])
+            c.written(20 * len(ADDRESSES))
+            c.stop()
+        L.check_laws(self, self.archive)
+        for (_, _, version), r in L.streams_of(self.archive).items():
+            self.assertEqual((r["flows"], r["sequence_lost"], r["expired"], r["restarts"]), (100, 4 if version == 9 else 15, 0, 0))
 
     def test_what_waited_for_its_template_is_told_of(self):
         """It cannot outlive the process; the ledger says that it waited in vain."""

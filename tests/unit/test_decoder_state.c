@@ -460,6 +460,45 @@ static void positions(void **state)
     free(data);
 }
 
+/* Templates go with positions that are older than they are, whichever is loaded first. */
+static void templates_with_older_positions(void **state)
+{
+    (void)state;
+    export_case c = {0};
+    (void)export_run(&c, "I seq=0{ S0002{ 0100 0001 0001 0004 } S0100{ 00000005 } } "
+                         "from=9 N seq=7 up=5000{ }");
+    state_octets positions, templates;
+    assert_int_equal(weir_decoder_save_positions(c.d, &positions.data, &positions.len, NULL),
+                     WEIR_OK);
+    (void)export_run(&c, "I seq=1{ S0100{ 00000005 00000006 } } I seq=3{ S0003{ 0102 0002 0001 "
+                         "0095 0004 0022 0004 } S0102{ 00000001 00000010 } } from=9 N seq=8 "
+                         "up=6000{ }");
+    assert_int_equal(weir_decoder_save_templates(c.d, &templates.data, &templates.len, NULL),
+                     WEIR_OK);
+    state_octets all = save(c.d);
+    assert_true(templates.len < all.len);
+    free(all.data);
+    export_done(&c);
+    for (int i = 0; i < 2; i++) {
+        const state_octets *first = i ? &positions : &templates,
+                           *second = i ? &templates : &positions;
+        assert_int_equal(weir_decoder_load(export_weir(&c), first->data, first->len, NULL),
+                         WEIR_OK);
+        assert_int_equal(weir_decoder_load(c.d, second->data, second->len, NULL), WEIR_OK);
+        assert_int_equal(export_counters(&c)->templates, 2);
+        (void)export_run(&c, "I seq=4{ S0100{ 00000005 } } from=9 N seq=10 up=7000{ }");
+        const weir_counters *n = export_counters(&c);
+        assert_int_equal(n->flows, 1);
+        assert_int_equal(n->waiting, 0);
+        assert_int_equal(n->sequence_lost, 3 + 2);
+        assert_int_equal(n->sequence_duplicated + n->sequence_resets + n->restarts, 0);
+        law_check(c.d, "templates");
+        export_done(&c);
+    }
+    free(positions.data);
+    free(templates.data);
+}
+
 /* Uptime of the last packet; numbers that name streams and exporters for good. */
 static void what_a_stream_says(void **state)
 {
@@ -540,6 +579,7 @@ int main(void)
         cmocka_unit_test(some_alone),
         cmocka_unit_test(damage_spoils_nothing),
         cmocka_unit_test(positions),
+        cmocka_unit_test(templates_with_older_positions),
         cmocka_unit_test(what_a_stream_says),
         cmocka_unit_test(sampling_of_a_stream),
     };

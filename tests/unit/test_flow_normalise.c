@@ -16,6 +16,7 @@ struct both {
     flow_batch *flows[N_WAYS], *options[N_WAYS];
     int way;
     bool hold; /* records that are gathered stay so */
+    weir_endpoint from;
     uint64_t added, lost;
     base_buf text, why;
 };
@@ -73,7 +74,7 @@ static const weir_handlers ways[N_WAYS] = {
 
 static void both_init(struct both *t)
 {
-    *t = (struct both){0};
+    *t = (struct both){.from = {.family = 4, .port = 4739, .addr = {192, 0, 2, 1}}};
     for (int i = 0; i < N_WAYS; i++) {
         t->d[i] = weir_decoder_new(NULL, NULL);
         t->n[i] = flow_normaliser_new();
@@ -97,12 +98,11 @@ static void both_done(struct both *t)
 
 static void feed_one(struct both *t, const uint8_t *data, size_t len)
 {
-    static const weir_endpoint from = {.family = 4, .port = 4739, .addr = {192, 0, 2, 1}};
     uint8_t *exact =
         __real_malloc(len + 1) /* so that a sanitizer sees every octet read behind it */;
     assert_non_null(exact);
     memcpy(exact + 1, data, len);
-    (void)weir_decode(t->d[t->way], &from, EXPORT_NS, exact + 1, len, &ways[t->way], t, NULL);
+    (void)weir_decode(t->d[t->way], &t->from, EXPORT_NS, exact + 1, len, &ways[t->way], t, NULL);
     __real_free(exact);
 }
 
@@ -126,13 +126,28 @@ static void feed(struct both *t, const uint8_t *data, size_t len)
     t->lost += after->rows_lost - before.rows_lost;
 }
 
+/* Blocks, and from=N port=N (exporter 192.0.2.N) udp tcp: who sends from here on. */
 static void run(struct both *t, const char *script)
 {
     while (*script) {
+        size_t word = strcspn(script, " \n");
         if (isspace((unsigned char)*script)) {
             script++;
             continue;
         }
+        if (strncmp(script, "from=", 5) == 0)
+            t->from.addr[3] = (uint8_t)strtoul(script + 5, NULL, 0);
+        else if (strncmp(script, "port=", 5) == 0)
+            t->from.port = (uint16_t)strtoul(script + 5, NULL, 0);
+        else if (strncmp(script, "udp", 3) == 0)
+            t->from.transport = WEIR_UDP;
+        else if (strncmp(script, "tcp", 3) == 0)
+            t->from.transport = WEIR_STREAM;
+        else
+            word = 0;
+        script += word;
+        if (word)
+            continue;
         export_packet p = {0};
         script = export_parse_block(script, &p);
         feed(t, p.data, p.len);
@@ -762,6 +777,10 @@ static void test_gathered(void **unused)
 {
     (void)unused;
     export_packet p = {0}, again[8] = {{0}};
+    struct {
+        uint32_t state;
+        bool ipfix, known;
+    } equal[8] = {{0}};
     struct both t;
     both_init(&t);
     t.hold = true;
@@ -769,13 +788,24 @@ static void test_gathered(void **unused)
     for (unsigned i = 0; i < 1500; i++) {
         bool ipfix = rnd(2);
         unsigned few = rnd(UNIT_N(again));
-        if (i % 8 < 3 &&
+        t.from.addr[3] = (uint8_t)(1 + rnd(3));
+        if (i % 8 == 3 && equal[few].known) { /* the same under another id */
+            uint32_t now = state;
+            state = equal[few].state;
+            a_packet(&p, equal[few].ipfix, 256 + now % 8);
+            state = now;
+        } else if (
+            i % 8 < 3 &&
             again[few]
                 .len) { /* what came before comes again, and its records are read by what it says */
             p.len = 0;
             export_put(&p, again[few].data, again[few].len);
         } else {
-            a_packet(&p, ipfix, 256 + rnd(i % 400 < 200 ? 8 : 200));
+            unsigned id = 256 + rnd(i % 400 < 200 ? 8 : 200);
+            equal[few].state = state;
+            equal[few].ipfix = ipfix;
+            equal[few].known = true;
+            a_packet(&p, ipfix, id);
             again[few].len = 0;
             export_put(&again[few], p.data, p.len);
         }
@@ -804,6 +834,202 @@ static void test_gathered(void **unused)
     free(p.data);
     for (unsigned i = 0; i < UNIT_N(again); i++)
         free(again[i].data);
+}
+
+/* ---- templates that say the same ---- */
+
+/* "ID: cells" of each gathered row, the columns from one on. */
+static const char *rows_by_id(struct both *t, uint32_t from)
+{
+    base_buf line = {0};
+    base_buf_reset(&t->text);
+    for (uint32_t row = 0; row < flow_batch_rows(t->flows[NOTE]); row++) {
+        base_buf_reset(&line);
+        cells_row(t->flows[NOTE], from, row, &line);
+        base_buf_str(&t->text, row ? "; " : "");
+        cells_cell(t->flows[NOTE], FLOW_template_id, row, &t->text);
+        base_buf_str(&t->text, ": ");
+        base_buf_add(&t->text, line.data, line.len);
+    }
+    base_buf_char(&t->text, 0);
+    base_buf_done(&line);
+    return t->text.data;
+}
+
+/* Records of templates that share a plan are gathered as one and become rows in the order that they came in; those of
+ * other templates come before or behind all of them. */
+static void expect_gathered(const char *what, bool by_port, uint32_t from, const char *script,
+                            const char *want)
+{
+    struct both t;
+    both_init(&t);
+    t.hold = true;
+    for (int i = 0; by_port && i < N_WAYS; i++)
+        assert_int_equal(weir_decoder_set_scope(t.d[i], &t.from, WEIR_SCOPE_PORT), WEIR_OK);
+    run(&t, script);
+    flush(&t);
+    check_same_set(&t);
+    const char *got = rows_by_id(&t, from);
+    UNIT_CHECK(strcmp(got, want) == 0, "%s:\n  %s\nnot\n  %s", what, got, want);
+    both_done(&t);
+}
+
+static void test_shared(void **unused)
+{
+    (void)unused;
+    expect_gathered("two exporters, two ids, a column of their own", false, FLOW_src_addr,
+                    "from=1 I{ S0002{ 0100 0003 0007 0002 8001 0002 000f423f 01cc ffff } }"
+                    "from=2 I{ S0002{ 0200 0003 0007 0002 8001 0002 000f423f 01cc ffff } }"
+                    "from=1 I{ S0100{ 0001 aaaa 0161 } }"
+                    "from=2 I{ S0200{ 0002 bbbb 0162 } }"
+                    "from=1 I{ S0100{ 0003 aaaa 0163 } }",
+                    "256: src_port=1 http_host=a e999999_1=\"aaaa\"; "
+                    "512: src_port=2 http_host=b e999999_1=\"bbbb\"; "
+                    "256: src_port=3 http_host=c e999999_1=\"aaaa\"");
+    expect_gathered("the order, a length, an element or the protocol is another one", false,
+                    FLOW_src_addr,
+                    "from=1 N count=4{ S0000{ 0100 0002 0007 0002 0004 0001 } "
+                    "S0000{ 0101 0002 0004 0001 0007 0002 } S0000{ 0102 0002 0007 0001 0004 0001 } "
+                    "S0000{ 0103 0002 000b 0002 0004 0001 } }"
+                    "from=2 I{ S0002{ 0100 0002 0007 0002 0004 0001 } }"
+                    "from=3 N count=1{ S0000{ 0200 0002 0007 0002 0004 0001 } }"
+                    "from=1 N count=1{ S0100{ 0001 06 00 } } N count=1{ S0101{ 06 0002 00 } }"
+                    "N count=1{ S0102{ 03 06 } } N count=1{ S0103{ 0004 06 00 } }"
+                    "from=2 I{ S0100{ 0005 06 } } from=3 N count=1{ S0200{ 0006 06 00 } }",
+                    "256: src_port=1 proto=6; 512: src_port=6 proto=6; 257: src_port=2 proto=6; "
+                    "258: src_port=3 proto=6; 259: dst_port=4 proto=6; 256: src_port=5 proto=6");
+    expect_gathered("elements that nobody knows are what they are called", false, FLOW_src_addr,
+                    "from=1 I{ S0002{ 0100 0001 8001 0002 000f423f 0101 0001 8002 0002 000f423f } "
+                    "S0100{ 0001 } S0101{ 0002 } }"
+                    "from=2 I{ S0002{ 0100 0001 8002 0002 000f423f } S0100{ 0003 } }"
+                    "from=3 I{ S0002{ 0100 0001 8001 0002 000f4240 } S0100{ 0004 } }"
+                    "from=1 I{ S0100{ 0005 } }",
+                    "256: e999999_1=\"0001\"; 256: e999999_1=\"0005\"; 257: e999999_2=\"0002\"; "
+                    "256: e999999_2=\"0003\"; 256: e1000000_1=\"0004\"");
+    expect_gathered("one of two redefines its template while records of both wait", false,
+                    FLOW_src_addr,
+                    "from=1 I{ S0002{ 0100 0002 0007 0002 0004 0001 } S0100{ 0001 06 } }"
+                    "from=2 I{ S0002{ 0100 0002 0007 0002 0004 0001 } S0100{ 0002 06 } }"
+                    "from=1 I{ S0002{ 0100 0002 000b 0002 0004 0001 } S0100{ 0003 06 } }"
+                    "from=2 I{ S0100{ 0004 06 } }"
+                    "from=1 I{ S0002{ 0101 0002 0007 0002 0004 0001 } S0101{ 0005 06 } }",
+                    "256: src_port=1 proto=6; 256: src_port=2 proto=6; 256: src_port=4 proto=6; "
+                    "257: src_port=5 proto=6; 256: dst_port=3 proto=6");
+    expect_gathered("one of two withdraws it and defines it under another id", false, FLOW_src_addr,
+                    "tcp from=1 I{ S0002{ 0100 0002 0007 0002 8001 0002 000f423f } "
+                    "S0100{ 0001 aaaa } }"
+                    "from=2 I{ S0002{ 0100 0002 0007 0002 8001 0002 000f423f } S0100{ 0002 bbbb } }"
+                    "from=1 I{ S0002{ 0100 0000 } } "
+                    "I{ S0002{ 0300 0002 0007 0002 8001 0002 000f423f } S0300{ 0003 cccc } }"
+                    "from=2 I{ S0100{ 0004 dddd } }",
+                    "256: src_port=1 e999999_1=\"aaaa\"; 256: src_port=2 e999999_1=\"bbbb\"; "
+                    "768: src_port=3 e999999_1=\"cccc\"; 256: src_port=4 e999999_1=\"dddd\"");
+    expect_gathered("two ids in one packet, fields of variable length", false, FLOW_src_addr,
+                    "I{ S0002{ 0100 0002 0007 0002 01cc ffff 0101 0002 0007 0002 01cc ffff } "
+                    "S0100{ 0001 0161 } S0101{ 0002 0162 0003 0163 } S0100{ 0004 0164 } }",
+                    "256: src_port=1 http_host=a; 257: src_port=2 http_host=b; "
+                    "257: src_port=3 http_host=c; 256: src_port=4 http_host=d");
+    expect_gathered("ports that are exporters of their own", true, FLOW_src_addr,
+                    "port=1001 I{ S0002{ 0100 0002 0007 0002 0004 0001 } }"
+                    "port=1002 I{ S0002{ 0100 0002 000b 0002 0004 0001 "
+                    "0101 0002 0007 0002 0004 0001 } }"
+                    "port=1001 I{ S0100{ 0001 06 } }"
+                    "port=1002 I{ S0101{ 0002 06 } S0100{ 0003 06 } }"
+                    "port=1001 I{ S0100{ 0004 06 } }",
+                    "256: src_port=1 proto=6; 257: src_port=2 proto=6; 256: src_port=4 proto=6; "
+                    "256: dst_port=3 proto=6");
+    expect_gathered("every exporter has a rate of its own", false, FLOW_sampling_rate,
+                    "from=1 N count=2{ S0001{ 0100 0004 0004 0001 0004 0022 0004 } "
+                    "S0100{ 00000000 0000000a } S0000{ 0101 0001 000a 0004 } }"
+                    "from=2 N count=2{ S0001{ 0100 0004 0004 0001 0004 0022 0004 } "
+                    "S0100{ 00000000 00000014 } S0000{ 0102 0001 000a 0004 } }"
+                    "from=3 N count=1{ S0000{ 0101 0001 000a 0004 } }"
+                    "from=1 N count=1{ S0101{ 00000001 } } from=2 N count=1{ S0102{ 00000002 } }"
+                    "from=3 N count=1{ S0101{ 00000003 } } from=1 N count=1{ S0101{ 00000004 } }",
+                    "257: sampling_rate=10.0 sampling_source=options in_if=1; "
+                    "258: sampling_rate=20.0 sampling_source=options in_if=2; "
+                    "257: in_if=3; "
+                    "257: sampling_rate=10.0 sampling_source=options in_if=4");
+}
+
+static void test_shared_options(void **unused)
+{
+    (void)unused;
+    struct both t;
+    both_init(&t);
+    run(&t, "from=1 N count=2{ S0001{ 0100 0004 0008 0002 0004 0052 0004 0053 0002 } "
+            "S0100{ 00000007 65746830 6161 0000 } }"
+            "from=2 N count=2{ S0001{ 0101 0004 0008 0002 0004 0052 0004 0053 0002 } "
+            "S0101{ 00000008 65746831 6262 0000 } }"
+            "from=1 N count=1{ S0100{ 00000009 65746832 6363 0000 } }");
+    check_same(&t);
+    const char *want =
+        "template_id=256 scope={\"scopeInterface\":7} if_index=7 if_name=eth0 if_description=aa; "
+        "template_id=257 scope={\"scopeInterface\":8} if_index=8 if_name=eth1 if_description=bb; "
+        "template_id=256 scope={\"scopeInterface\":9} if_index=9 if_name=eth2 if_description=cc";
+    const char *got = rows(&t, t.options[0], FLOW_OPTION_template_id);
+    UNIT_CHECK(strcmp(got, want) == 0, "%s\nnot\n%s", got, want);
+    both_done(&t);
+}
+
+/* Definition i of the many that there can be: three fields, each of 1 to 26 octets. id: the element of the second. */
+static void one_of_many(export_packet *p, unsigned i, unsigned id)
+{
+    uint32_t lengths[3] = {1 + i % 26, 1 + i / 26 % 26, 1 + i / 676 % 26};
+    p->len = 0;
+    export_put16(p, 10);
+    export_put16(p, 0);
+    export_put32(p, EXPORT_TIME);
+    export_put32(p, i);
+    export_put32(p, 1);
+    export_put16(p, 2);
+    export_put16(p, 32);
+    export_put16(p, 256);
+    export_put16(p, 3);
+    for (unsigned k = 0; k < 3; k++) {
+        export_put16(p, 0x8000 | (k == 1 ? id : k));
+        export_put16(p, lengths[k]);
+        export_put32(p, 999999);
+    }
+    export_put16(p, 256);
+    export_put16(p, 4 + lengths[0] + lengths[1] + lengths[2]);
+    for (unsigned k = 0; k < 3; k++)
+        for (uint32_t n = 0; n < lengths[k]; n++)
+            export_put_be(p, k + 1, 1);
+    export_set16(p, 2, (unsigned)p->len);
+}
+
+/* More templates than are remembered, and more contents: what waits becomes rows none the less. */
+static void test_many(void **unused)
+{
+    (void)unused;
+    enum { SAME = 70000, OTHER = 26 * 26 * 26, EVERY = 5000 };
+    export_packet p = {0};
+    struct both t;
+    both_init(&t);
+    t.hold = true;
+    t.way = NOTE;
+    size_t most = 0, first = 0;
+    for (unsigned i = 0; i < SAME + OTHER; i++) {
+        one_of_many(&p, i < SAME ? i % 2 : i - SAME, i < SAME ? 1 : 2);
+        feed_one(&t, p.data, p.len);
+        if (i == 1)
+            first = heap.live;
+        if (i < SAME && heap.live > most)
+            most = heap.live;
+        if (i % EVERY == EVERY - 1) {
+            flush(&t);
+            flow_batch_reset(t.flows[NOTE]);
+        }
+    }
+    flush(&t);
+    const struct flow_counters *c = flow_normaliser_counters(t.n[NOTE]);
+    assert_int_equal(c->rows, SAME + OTHER);
+    assert_int_equal(c->rows_lost, 0);
+    UNIT_CHECK(most - first < (size_t)16 << 20, "%zu octets for two contents", most - first);
+    t.way = 0;
+    both_done(&t);
+    free(p.data);
 }
 
 /* Rates are those of the moment, though an option changes them before the records become rows. */
@@ -980,7 +1206,9 @@ int main(void)
         cmocka_unit_test(test_batches),        cmocka_unit_test(test_rates),
         cmocka_unit_test(test_any_template),   cmocka_unit_test(test_gathered),
         cmocka_unit_test(test_gathered_rates), cmocka_unit_test(test_gathered_stays),
-        cmocka_unit_test(test_misfits),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_shared),         cmocka_unit_test(test_shared_options),
+        cmocka_unit_test(test_many),           cmocka_unit_test(test_misfits),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -924,7 +924,7 @@ static void what_a_row_says(void **state)
     ledger_account_lost(l.a, &stream, 0, 6, 0);
     assert_true(ledger_account_time(l.a, MINUTE_NS + MINUTE - 1));
     assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
-    assert_int_equal(flow_batch_rows(l.batch), 2);
+    assert_int_equal(flow_batch_rows(l.batch), 3); /* and the collector's */
     r = row_of(l.batch, MINUTE_NS, 9, true);
     assert_int_equal(number(l.batch, FLOW_LEDGER_flows_lost, r), 11);
     r = row_of(l.batch, MINUTE_NS + 2 * MINUTE, 9, true);
@@ -934,7 +934,7 @@ static void what_a_row_says(void **state)
     assert_true(ledger_account_ready(l.a));
     flow_batch_reset(l.batch);
     assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
-    assert_int_equal(flow_batch_rows(l.batch), 2);
+    assert_int_equal(flow_batch_rows(l.batch), 3);
     end(&l);
 }
 
@@ -1184,6 +1184,54 @@ static void steady_state(void **state)
     end(&l);
 }
 
+/* `last` of the collector's own row at the end of what is saved, as microseconds of the minute; -1: there is none. */
+static int64_t told_up_to(const struct life *l)
+{
+    base_buf saved = {0};
+    flow_batch *b = flow_batch_new(FLOW_TABLE_LEDGER);
+    assert_int_equal(ledger_account_save(l->a, &saved), WEIR_OK);
+    assert_int_equal(
+        ledger_account_parse((const uint8_t *)saved.data, saved.len, false, SIZE_MAX, b, NULL),
+        WEIR_OK);
+    uint32_t n = flow_batch_rows(b);
+    int64_t us = -1;
+    if (n)
+        us = (int64_t)number(b, FLOW_LEDGER_last, n - 1) - MINUTE_NS / 1000;
+    flow_batch_free(b);
+    base_buf_done(&saved);
+    return us;
+}
+
+/* Each part of a minute ends with the collector's own row, later than the part before, and a part only goes on. */
+static void parts(void **state)
+{
+    (void)state;
+    struct life l = {.rng = 1, .now_ns = MINUTE_NS + SECOND};
+    l.batch = flow_batch_new(FLOW_TABLE_LEDGER);
+    begin(&l);
+    (void)ledger_account_time(l.a, l.now_ns);
+    struct ledger_receiver r = {.listened_us = 1};
+    ledger_account_receiver(l.a, &r);
+    assert_int_equal(told_up_to(&l), 1000000);
+    (void)ledger_account_time(l.a, MINUTE_NS + 9 * SECOND);
+    assert_int_equal(told_up_to(&l), 9000000);
+    (void)ledger_account_time(l.a,
+                              MINUTE_NS + 7 * SECOND); /* a packet that came a little earlier */
+    assert_int_equal(told_up_to(&l), 9000000);
+    ledger_account_cut(l.a);
+    assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
+    assert_int_equal(number(l.batch, FLOW_LEDGER_last, 0), MINUTE_NS / 1000 + 9000000);
+    assert_int_equal(told_up_to(&l), -1);
+    r.listened_us++;
+    ledger_account_receiver(l.a, &r);
+    assert_int_equal(told_up_to(&l), 9000001);
+    (void)ledger_account_time(l.a, MINUTE_NS + 100 * SECOND);
+    flow_batch_reset(l.batch);
+    assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
+    assert_int_equal(number(l.batch, FLOW_LEDGER_last, 0), MINUTE_NS / 1000 + 60000000);
+    end(&l);
+}
+
 int main(void)
 {
     find_columns();
@@ -1198,6 +1246,7 @@ int main(void)
         cmocka_unit_test(strangers),
         cmocka_unit_test(rows_that_nobody_fetches),
         cmocka_unit_test(saved_octets),
+        cmocka_unit_test(parts),
         cmocka_unit_test(memory_is_short),
         cmocka_unit_test(steady_state),
     };

@@ -4,6 +4,9 @@
 #include "archive_dir.h"
 #include "ledger_rows.h"
 
+#include "base/hash.h"
+#include "ledger/account.h"
+#include "ledger/checkpoint.h"
 #include "parquet/writer.h"
 
 #include <errno.h>
@@ -455,6 +458,316 @@ static void damaged_files(void **state)
     }
 }
 
+/* ---- checkpoints ---- */
+
+/* One part of what a worker counted in a minute: `packets` of 192.0.2.<worker>, up to second `last`; last below 0: nobody says. */
+static void part(flow_batch *b, int at, unsigned worker, int last, int packets)
+{
+    char addr[16];
+    (void)snprintf(addr, sizeof addr, "192.0.2.%u", worker);
+    ADD(b, at, worker, addr, 1, 9, LEDGER(packets, packets));
+    if (last < 0)
+        ADD(b, at, worker, NULL, -1, -1, LEDGER(listened, 1));
+    else
+        ADD(b, at, worker, NULL, -1, -1, LEDGER(listened, 1),
+            LEDGER(last, minute(at) + last * INT64_C(1000000)));
+}
+
+/* These rows as octets of a saved account, and `beyond` for who goes on from them. */
+static void account_of(const flow_batch *rows, const flow_batch *beyond, base_buf *out)
+{
+    base_buf saved = {0};
+    base_buf_reset(out);
+    flow_batch_save(rows, 0, &saved);
+    base_buf_str(out, "WEIRACC2");
+    base_buf_u64(out, saved.len);
+    base_buf_add(out, saved.data, saved.len);
+    flow_batch_save(beyond, 0, out);
+    base_buf_u64(out, base_hash(out->data, out->len, 0));
+    base_buf_done(&saved);
+    assert_false(out->failed);
+}
+
+static void checkpoint_octets(const struct fixture *f, unsigned worker, const void *account,
+                              size_t len)
+{
+    base_buf b = {0};
+    weir_err err = {0};
+    ledger_checkpoint *c;
+    ledger_checkpoint_put(&(struct ledger_checkpoint_data){.account = account, .account_len = len},
+                          &b);
+    char *path = ledger_checkpoint_path(f->dir, worker);
+    assert_non_null(path);
+    UNIT_CHECK(ledger_checkpoint_open(path, &c, &err) == WEIR_OK, "%s", err.msg);
+    assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)b.data, b.len), WEIR_OK);
+    ledger_checkpoint_close(c);
+    free(path);
+    base_buf_done(&b);
+}
+
+static void checkpoint(const struct fixture *f, unsigned worker, const flow_batch *rows)
+{
+    flow_batch *none = flow_batch_new(FLOW_TABLE_LEDGER);
+    base_buf account = {0};
+    account_of(rows, none, &account);
+    checkpoint_octets(f, worker, account.data, account.len);
+    base_buf_done(&account);
+    flow_batch_free(none);
+}
+
+/* Packets of a worker's exporter in a minute, as they are read; -1: no row. */
+static int64_t packets_of(int at, unsigned worker)
+{
+    int64_t n = -1;
+    for (size_t i = 0; i < seen.n; i++)
+        if (seen.rows[i].minute_us == minute(at) && seen.rows[i].exporter_len &&
+            seen.rows[i].exporter[3] == worker)
+            n = (n < 0 ? 0 : n) + (int64_t)ledger_count(&seen.rows[i], FLOW_LEDGER_packets);
+    return n;
+}
+
+static void read_all(const struct fixture *f, bool by_worker)
+{
+    uint64_t columns[LEDGER_WORDS] = {0}; /* `last` is not asked for */
+    columns[FLOW_LEDGER_packets / 64] |= UINT64_C(1) << FLOW_LEDGER_packets % 64;
+    struct ledger_range range = {INT64_MIN, INT64_MAX, by_worker, columns, 0};
+    weir_err err = {0};
+    weir_status st = read_dir(f->dir, &range, &err);
+    UNIT_CHECK(st == WEIR_OK, "%s", err.msg);
+}
+
+/* Every state of the disk in the life of two workers, over a restart in the middle of a minute: each packet counts once. */
+static void checkpoints(void **state)
+{
+    struct fixture *f = *state;
+    flow_batch *b = flow_batch_new(FLOW_TABLE_LEDGER);
+    assert_non_null(b);
+    assert_false(ledger_is_there(f->dir));
+    part(b, 0, 0, 20, 7);
+    checkpoint(f, 0, b);
+    assert_true(ledger_is_there(f->dir));
+    for (int by_worker = 0; by_worker < 2; by_worker++) { /* no file at all yet */
+        read_all(f, by_worker);
+        assert_int_equal(seen.n, 2);
+        assert_int_equal(packets_of(0, 0), 7);
+    }
+    fixture_open(f);
+    flow_batch_reset(b);
+    part(b, 0, 1, 31, 5); /* another worker has no say in it */
+    store(f, b, 0);
+    read_all(f, false);
+    assert_int_equal(packets_of(0, 0), 7);
+    assert_int_equal(packets_of(0, 1), 5);
+    flow_batch_reset(b);
+    part(b, 0, 0, 60, 9); /* what it has grown to is stored, the checkpoint is still the old one */
+    store(f, b, 0);
+    for (int by_worker = 0; by_worker < 2; by_worker++) {
+        read_all(f, by_worker);
+        assert_int_equal(packets_of(0, 0), 9);
+    }
+    flow_batch_reset(b);
+    part(b, 1, 0, 3, 2); /* the next minute; killed here */
+    checkpoint(f, 0, b);
+    read_all(f, false);
+    assert_int_equal(packets_of(0, 0), 9);
+    assert_int_equal(packets_of(1, 0), 2);
+    store(f, b,
+          1); /* the next run: what the checkpoint had is stored, the checkpoint not yet written */
+    read_all(f, false);
+    assert_int_equal(packets_of(1, 0), 2);
+    flow_batch_reset(b);
+    part(b, 1, 0, 12,
+         4); /* another part of the same minute, while the first one is in the archive */
+    checkpoint(f, 0, b);
+    for (int by_worker = 0; by_worker < 2; by_worker++) {
+        read_all(f, by_worker);
+        assert_int_equal(packets_of(1, 0), 6);
+    }
+    fixture_close(f); /* and with closed files */
+    read_all(f, false);
+    assert_int_equal(packets_of(1, 0), 6);
+    fixture_open(f);
+    flow_batch_reset(b);
+    part(b, 1, 0, 60, 8);
+    store(f, b, 1);
+    read_all(f, false);
+    assert_int_equal(packets_of(1, 0), 10);
+
+    /* Fewer workers: the first one's checkpoint has the account of one whose own is still there. */
+    flow_batch_reset(b);
+    part(b, 2, 1, 5, 11);
+    checkpoint(f, 1, b);
+    part(b, 2, 0, 6, 12);
+    checkpoint(f, 0, b);
+    read_all(f, false);
+    assert_int_equal(packets_of(2, 0), 12);
+    assert_int_equal(packets_of(2, 1), 11);
+    /* Several parts of which the first is stored; and one that nobody says the end of. */
+    flow_batch_reset(b);
+    part(b, 2, 0, 6, 12);
+    store(f, b, 2);
+    part(b, 2, 0, 7, 1);
+    part(b, 3, 0, -1, 3);
+    checkpoint(f, 0, b);
+    read_all(f, false);
+    assert_int_equal(packets_of(2, 0), 13);
+    assert_int_equal(packets_of(2, 1), 11);
+    assert_int_equal(packets_of(3, 0), 3);
+    flow_batch_reset(b);
+    part(b, 3, 0, -1, 3);
+    store(f, b, 3);
+    read_all(f, false);
+    assert_int_equal(packets_of(3, 0), 3);
+
+    struct ledger_range some = {minute(2), minute(2) + 1, false, NULL, 0};
+    weir_err err = {0};
+    assert_int_equal(read_dir(f->dir, &some, &err), WEIR_OK);
+    assert_int_equal(packets_of(2, 0), 13);
+    assert_int_equal(packets_of(1, 0), -1);
+    assert_int_equal(packets_of(3, 0), -1);
+    seen.most = 1;
+    assert_int_equal(read_dir(f->dir, &all, &err), WEIR_OK);
+    assert_int_equal(seen.n, 1);
+    seen.most = 0;
+    /* Whoever only reads does not see what is for who goes on. */
+    flow_batch *beyond = flow_batch_new(FLOW_TABLE_LEDGER);
+    base_buf account = {0};
+    flow_batch_reset(b);
+    part(b, 4, 0, 9, 1);
+    part(beyond, 4, 0, 10, 100);
+    account_of(b, beyond, &account);
+    checkpoint_octets(f, 0, account.data, account.len);
+    read_all(f, false);
+    assert_int_equal(packets_of(4, 0), 1);
+    base_buf_done(&account);
+    flow_batch_free(beyond);
+    flow_batch_free(b);
+}
+
+static void damage(const struct fixture *f, char which, off_t at, off_t len)
+{
+    char path[128];
+    uint8_t octet;
+    (void)snprintf(path, sizeof path, "%s/weir.checkpoint-w0.%c", f->dir, which);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &octet, 1, at), 1);
+    octet ^= 0x5a;
+    assert_int_equal(pwrite(fd, &octet, 1, at), 1);
+    if (len)
+        assert_int_equal(ftruncate(fd, len), 0);
+    (void)close(fd);
+}
+
+static void torn_checkpoints(void **state)
+{
+    struct fixture *f = *state;
+    flow_batch *b = flow_batch_new(FLOW_TABLE_LEDGER);
+    for (int i = 1; i < 3; i++) { /* 1 in .b, 2 in .a */
+        flow_batch_reset(b);
+        part(b, 0, 0, i, i);
+        checkpoint(f, 0, b);
+    }
+    read_all(f, false);
+    assert_int_equal(packets_of(0, 0), 2);
+    damage(f, 'a', 50, 0);
+    read_all(f, false);
+    assert_int_equal(packets_of(0, 0), 1);
+    damage(f, 'b', 60, 40);
+    read_all(f, false);
+    assert_int_equal(seen.n, 0);
+    flow_batch_free(b);
+}
+
+static uint64_t u64_at(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return *seed >> 33;
+}
+
+/* Whole ones that no collector writes: what cannot be is passed over, and nothing takes much memory or time. */
+static void hostile_checkpoints(void **state)
+{
+    struct fixture *f = *state;
+    flow_batch *b = flow_batch_new(FLOW_TABLE_LEDGER), *none = flow_batch_new(FLOW_TABLE_LEDGER);
+    base_buf account = {0}, changed = {0};
+    part(b, 0, 0, 1, 3);
+    account_of(b, none, &account);
+    /* Its octets changed anywhere, the checksums made right again. */
+    uint64_t seed = 4711;
+    for (int i = 0; i < 600; i++) {
+        base_buf_reset(&changed);
+        size_t len = i % 7 ? account.len : u64_at(&seed) % account.len;
+        base_buf_add(&changed, account.data, len);
+        for (uint64_t k = u64_at(&seed) % 4; k > 0 && len > 8; k--)
+            changed.data[8 + u64_at(&seed) % (len - 8)] = (char)u64_at(&seed);
+        if (len >= 8) {
+            changed.len -= 8;
+            base_buf_u64(&changed, base_hash(changed.data, changed.len, 0));
+        }
+        checkpoint_octets(f, 0, changed.data, changed.len);
+        read_all(f, i % 2);
+        assert_true(seen.n <= 3);
+    }
+    /* An account that is none; a batch of flows; lengths beyond the end. */
+    static const char *const texts[] = {"", "WEIRACC2", "WEIRACC1 and more than that", "\xff"};
+    for (size_t i = 0; i < UNIT_N(texts); i++) {
+        checkpoint_octets(f, 0, texts[i], strlen(texts[i]));
+        read_all(f, false);
+        assert_int_equal(seen.n, 0);
+    }
+    flow_batch *flows = flow_batch_new(FLOW_TABLE_FLOWS);
+    assert_int_not_equal(flow_batch_add_rows(flows, 3), UINT32_MAX);
+    account_of(flows, none, &account);
+    checkpoint_octets(f, 0, account.data, account.len);
+    read_all(f, false);
+    assert_int_equal(seen.n, 0);
+    flow_batch_free(flows);
+    char *path = ledger_checkpoint_path(f->dir, 0);
+    ledger_checkpoint *c;
+    static const uint8_t lengths[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    assert_int_equal(ledger_checkpoint_open(path, &c, NULL), WEIR_OK);
+    for (size_t len = 0; len <= sizeof lengths; len++) {
+        assert_int_equal(ledger_checkpoint_write(c, lengths, len), WEIR_OK);
+        read_all(f, false);
+        assert_int_equal(seen.n, 0);
+    }
+    ledger_checkpoint_close(c);
+    /* Few octets that stand for very many rows. */
+    uint32_t n = (1 << 20) + 1;
+    flow_batch_reset(b);
+    assert_int_equal(flow_batch_add_rows(b, n), 0);
+    assert_non_null(flow_batch_values(b, FLOW_LEDGER_packets, 0, n));
+    assert_non_null(flow_batch_values(b, FLOW_LEDGER_minute, 0, n));
+    account_of(b, none, &account);
+    assert_true(account.len < 1 << 16);
+    checkpoint_octets(f, 0, account.data, account.len);
+    read_all(f, false);
+    assert_int_equal(seen.n, 0);
+    weir_err err = {0};
+    const uint8_t *octets = (const uint8_t *)account.data;
+    flow_batch *few = flow_batch_new(FLOW_TABLE_LEDGER);
+    assert_int_equal(ledger_account_parse(octets, account.len, true, 8 << 20, few, &err),
+                     WEIR_EFORMAT);
+    assert_int_equal(flow_batch_rows(few), 0);
+    assert_true(flow_batch_memory(few) < 1 << 20);
+    assert_int_equal(ledger_account_parse(octets, account.len, true, 32 << 20, few, &err), WEIR_OK);
+    assert_int_equal(flow_batch_rows(few), n);
+    flow_batch_free(few);
+    /* Nor is anything waited for. */
+    ledger_checkpoint_remove(path);
+    char fifo[128];
+    (void)snprintf(fifo, sizeof fifo, "%s.a", path);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    read_all(f, false);
+    assert_int_equal(seen.n, 0);
+    free(path);
+    base_buf_done(&account);
+    base_buf_done(&changed);
+    flow_batch_free(b);
+    flow_batch_free(none);
+}
+
 static void missing_flows(void **state)
 {
     (void)state;
@@ -502,6 +815,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_archive, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(odd_files, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(damaged_files, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(checkpoints, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(torn_checkpoints, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(hostile_checkpoints, fixture_set_up, fixture_tear_down),
         cmocka_unit_test(missing_flows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -478,13 +478,82 @@ static void left_over(void **state)
     weir_decoder_free(x.d);
 }
 
+/* Everything at once and at random: no counter falls below zero, and afterwards the standard is found again. */
+static void chaos(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        size_t i = (size_t)(seed % UNIT_N(ways));
+        struct sender x = begin(ways[i].version, ways[i].numbering, seed);
+        uint64_t rng = seed + 1;
+        x.kept = *make(&x);
+        for (unsigned n = 0; n < 400; n++) {
+            struct made *m = make(&x);
+            switch (hostile_below(&rng, 24)) {
+            case 0:
+            case 1:
+                continue;
+            case 2:
+                give(&x, &x.kept);
+                break;
+            case 3:
+                x.kept = *m;
+                continue;
+            case 4:
+                x.sequence += hostile_below(&rng, 3) ? 5 : (uint32_t)hostile_next(&rng);
+                break;
+            case 5: {
+                size_t k = hostile_below(&rng, UNIT_N(ways));
+                x.numbering = hostile_below(&rng, 9)         ? x.numbering
+                              : ways[k].version == x.version ? ways[k].numbering
+                                                             : "random";
+                break;
+            }
+            case 6:
+                x.most = 1 + hostile_below(&rng, 24);
+                x.least = 1 + hostile_below(&rng, x.most);
+                break;
+            case 7:
+                if (hostile_below(&rng, 20) == 0)
+                    weir_decoder_finish(x.d, NULL, NULL);
+                break;
+            default:
+                break;
+            }
+            give(&x, m);
+            if (n % 40 == 0)
+                law_check(x.d, "chaos");
+        }
+        weir_decoder_finish(x.d, NULL, NULL);
+        law_check(x.d, "chaos");
+        x.numbering = "standard";
+        x.least = 3;
+        x.most = 24;
+        send_some(&x, 900);
+        UNIT_CHECK(strcmp(stream_of(&x).sequence_numbering, "standard") == 0,
+                   "version %u, seed %u: found %s", x.version, (unsigned)seed,
+                   stream_of(&x).sequence_numbering);
+        uint64_t lost = counted(&x)->sequence_lost + make(&x)->units;
+        send_some(&x, 30);
+        UNIT_CHECK(counted(&x)->sequence_lost == lost, "version %u, seed %u: lost %lld, not %lld",
+                   x.version, (unsigned)seed, (long long)counted(&x)->sequence_lost,
+                   (long long)lost);
+        weir_decoder_free(x.d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_numbering),    cmocka_unit_test(how_soon),
-        cmocka_unit_test(over_restarts),     cmocka_unit_test(loss_is_loss),
-        cmocka_unit_test(nothing_goes_down), cmocka_unit_test(meaningless),
-        cmocka_unit_test(another_version),   cmocka_unit_test(left_over),
+        cmocka_unit_test(each_numbering),
+        cmocka_unit_test(how_soon),
+        cmocka_unit_test(over_restarts),
+        cmocka_unit_test(loss_is_loss),
+        cmocka_unit_test(nothing_goes_down),
+        cmocka_unit_test(meaningless),
+        cmocka_unit_test(another_version),
+        cmocka_unit_test(left_over),
+        cmocka_unit_test(chaos),
     };
     return cmocka_run_group_tests_name("numbering", tests, NULL, NULL);
 }
