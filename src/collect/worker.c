@@ -25,7 +25,7 @@ enum {
     CAPTURE_FLUSHES = 10,
     MAX_WORKERS = LEDGER_CHECKPOINTS,
     MISSES = 64,
-    GROUP_ROWS = 1 << 20
+    DIRECT_ROWS = 1 << 17 /* struct archive_options has it as the default */
 };
 
 /* A warning that may come again and again. */
@@ -687,10 +687,10 @@ static bool setup_writer(worker *w, weir_err *err)
         w->archive = *cfg->archive;
         w->archive.worker = w->opt.index;
         w->archive.beside = (archive_writer *)(uintptr_t)w->opt.beside;
-        /* Rows of an unfinished row group are in memory, of each worker: together as many as one alone would have. */
-        if (w->opt.n_workers > 1 && !w->archive.group_rows)
-            w->archive.group_rows =
-                w->opt.n_workers < 4 ? GROUP_ROWS / w->opt.n_workers : GROUP_ROWS / 4;
+        /* Rows that are no row group yet are in memory, of each worker: together as many as one alone would have. */
+        if (!w->archive.direct_rows && w->opt.n_workers > 1)
+            w->archive.direct_rows =
+                w->opt.n_workers < 4 ? DIRECT_ROWS / w->opt.n_workers : DIRECT_ROWS / 4;
     }
     struct writer_options o = {.archive = cfg->archive ? &w->archive : NULL,
                                .live = w->opt.live,

@@ -1,5 +1,5 @@
-/* normalise -- records of any exporter into the columns of a batch. What a template's fields mean is worked out once per
- * template; records of a data set are then read a field at a time.
+/* normalise -- records of any exporter into the columns of a batch. What a template's fields mean is worked out once for
+ * all templates that say the same; records are then read a field at a time.
  *
  * Two ways in that give the same rows: flow_add_records for the records of a set whose template has no variable field
  * (weir_handlers.records), flow_add_record for one record of any kind. */
