@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_MISSES = 1024 };
+/* Octets for which the workers are woken: so many, of small queues an eighth. */
+enum { MAX_MISSES = 1024, RING_OCTETS = 256 << 10, RING_SHARE = 8 };
 
 struct feed {
     const struct allow *allow;
@@ -18,7 +19,7 @@ struct feed {
     struct {
         bool put, silent;
     } * at;
-    size_t waiting;
+    size_t waiting, enough;
     /* What it has committed. Odd while it writes: a reader tries again. */
     _Atomic uint32_t version;
     _Atomic uint64_t datagrams, octets, refused, dropped, pushed;
@@ -41,6 +42,11 @@ feed *feed_new(const struct allow *allow, struct feed_queue *queues, unsigned n)
     if (!f->at) {
         free(f);
         return NULL;
+    }
+    f->enough = RING_OCTETS;
+    for (unsigned k = 0; k < n; k++) {
+        size_t share = pktq_octets(queues[k].packets) / RING_SHARE;
+        f->enough = share < f->enough ? share : f->enough;
     }
     (void)pthread_mutex_init(&f->lock, NULL);
     return f;
@@ -141,9 +147,9 @@ void feed_ring(feed *f)
     f->waiting = 0;
 }
 
-size_t feed_waiting(const feed *f)
+int feed_waiting(const feed *f)
 {
-    return f->waiting;
+    return f->waiting >= f->enough ? 2 : f->waiting > 0;
 }
 
 #define LOAD(member) out->member = atomic_load_explicit(&f->member, memory_order_acquire)

@@ -40,7 +40,8 @@ void feed_packet(feed *f, const weir_endpoint *from, int64_t received_ns, const 
 bool feed_fits(feed *f, const weir_endpoint *from, size_t len);
 void feed_commit(feed *f);
 void feed_ring(feed *f);
-size_t feed_waiting(const feed *f); /* octets committed since the last feed_ring */
+/* How much was committed since the last feed_ring: 0 nothing, 1 some, 2 enough to wake somebody for it. */
+int feed_waiting(const feed *f);
 
 /* Any thread: what was committed, all of one moment. */
 void feed_read(feed *f, struct feed_counters *out);

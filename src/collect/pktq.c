@@ -63,6 +63,11 @@ void pktq_free(pktq *q)
     free(q);
 }
 
+size_t pktq_octets(const pktq *q)
+{
+    return (size_t)q->cap * UNIT;
+}
+
 /* What the reader has given back; from the beginning again when that is all. */
 static void see_tail(pktq *q)
 {

@@ -18,6 +18,7 @@ struct pktq_item {
 /* octets: all of the ring, at least 256 KiB. NULL: out of memory. */
 pktq *pktq_new(size_t octets);
 void pktq_free(pktq *q);
+size_t pktq_octets(const pktq *q); /* all of the ring */
 
 /* Writer: put copies one datagram (len <= 65535), false: no room. What was put is seen by the reader after
  * commit. */

@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 /* Between two looks at the sockets it naps, so that many datagrams share what waking up costs; never longer than the
- * receive buffer bridges twice over at 10 Gbit/s. The decoding thread is woken for more than that, or after a while. */
+ * receive buffer bridges twice over at 10 Gbit/s. The decoding thread is woken for more than that (feed_waiting), or after a while. */
 enum { NAP_MAX_NS = 10 * BELL_MS, NAP_MIN_NS = 50 * BELL_US, NAP_OCTETS_PER_US = 2 * 1250 };
-enum { WAIT_NS = 50 * BELL_MS, RING_OCTETS = 256 << 10, RING_MS = 20 };
+enum { WAIT_NS = 50 * BELL_MS, RING_MS = 20 };
 
 struct receiver {
     struct sock *socks;
@@ -161,7 +161,7 @@ static void *run(void *arg)
         }
         if (feed_waiting(r->feed) && !ring_by)
             ring_by = bell_now() + RING_MS * BELL_MS;
-        if (feed_waiting(r->feed) >= RING_OCTETS || !most || (ring_by && bell_now() >= ring_by)) {
+        if (feed_waiting(r->feed) == 2 || !most || (ring_by && bell_now() >= ring_by)) {
             feed_ring(r->feed);
             ring_by = 0;
         }

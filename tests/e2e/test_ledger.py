@@ -196,7 +196,9 @@ class Overload(Case):
             self.assertEqual((s["receive"]["kernel_drops"], s["receive"]["dropped"]), lost)
             self.assertEqual(s["receive"]["misdirected"], 0)
             s = c.stop()
-        self.assertLess(peaks[-1], 1.5 * peaks[2] + 10_000, peaks)
+        # Rows that are no row group yet are in memory, 131,072 of them at most: it grows until there are so many.
+        # What batches of 50 ms need is found in the first half; what is held for each packet would double it.
+        self.assertLess(peaks[-1], 2 * peaks[2] + 20_000, peaks)
         sums, own = L.check_laws(self, self.archive), L.collector_of(self.archive)
         self.assertEqual((own["kernel_drops"], own["packets_dropped"]), lost)
         self.assertEqual(own["packets"] + own["kernel_drops"] + own["packets_dropped"], sent)
