@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Octets for which the workers are woken: so many, of small queues an eighth. */
-enum { MAX_MISSES = 1024, RING_OCTETS = 256 << 10, RING_SHARE = 8 };
+/* Octets for which the workers are woken: so many, of small queues a part. */
+enum { MAX_MISSES = 1024, RING_OCTETS = 256 << 10, RING_SHARE = 64 };
 
 struct feed {
     const struct allow *allow;

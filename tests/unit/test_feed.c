@@ -67,7 +67,7 @@ static void each_to_its_worker(void **state)
     feed_commit(r.f);
     assert_int_equal(counted(&r).pushed, 600);
     assert_int_equal(counted(&r).octets, 60000);
-    assert_int_equal(feed_waiting(r.f), 2); /* more than an eighth of 256 KiB */
+    assert_int_equal(feed_waiting(r.f), 2); /* more than a 64th of 256 KiB */
     feed_ring(r.f);
     assert_int_equal(feed_waiting(r.f), 0);
     for (unsigned i = 0; i < WORKERS; i++) {
