@@ -11,9 +11,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Between two looks at the sockets it naps, so that many datagrams share what waking up costs; never longer than the
- * receive buffer bridges twice over at 10 Gbit/s. The decoding thread is woken for more than that (feed_waiting), or after a while. */
-enum { NAP_MAX_NS = 10 * BELL_MS, NAP_MIN_NS = 50 * BELL_US, NAP_OCTETS_PER_US = 2 * 1250 };
+/* Between two looks at the sockets it naps, so that many datagrams share what waking up costs; never longer than half of the
+ * receive buffer takes to fill, should 16 times as much come as lately, or 2 Gbit/s. The decoding thread is woken when there
+ * is enough (feed_waiting), or after a while. */
+enum {
+    NAP_MAX_NS = 10 * BELL_MS,
+    NAP_MIN_NS = 50 * BELL_US,
+    BURST = 16,
+    BURST_OCTETS_PER_S = 250000000
+};
 enum { WAIT_NS = 50 * BELL_MS, RING_MS = 20 };
 
 struct receiver {
@@ -26,7 +32,9 @@ struct receiver {
     pthread_t thread;
     bool started;
     int stop_fd;
-    int64_t nap_ns;
+    uint64_t buffer;       /* octets, of the smallest */
+    uint64_t octets;       /* received since it began */
+    uint64_t octets_s;     /* lately */
     atomic_llong drain_ns; /* 0: not stopping */
     struct bell *room;     /* while draining */
     _Atomic uint64_t misdirected;
@@ -59,8 +67,7 @@ receiver *receiver_new(struct sock *socks, size_t n, feed *f, unsigned index, un
     uint64_t least = UINT64_MAX;
     for (size_t i = 0; i < n; i++)
         least = socks[i].receive_buffer < least ? socks[i].receive_buffer : least;
-    uint64_t us = least / NAP_OCTETS_PER_US;
-    r->nap_ns = us > NAP_MAX_NS / BELL_US ? NAP_MAX_NS : (int64_t)us * BELL_US;
+    r->buffer = least;
     return r;
 }
 
@@ -126,6 +133,7 @@ static size_t receive(receiver *r, struct sock *s, int64_t wait_until, int64_t *
     }
     feed_commit(r->feed); /* within the lock: a socket's count and the feed's belong together */
     (void)pthread_mutex_unlock(&r->lock);
+    r->octets += octets;
     if (n)
         *newest_ns = m[n - 1].received_ns;
     return n;
@@ -143,6 +151,18 @@ static void drain(receiver *r, int64_t drain_ns)
     }
 }
 
+/* How long it may nap, when `octets` came in the last `took` ns. */
+static int64_t nap_of(receiver *r, uint64_t octets, int64_t took)
+{
+    uint64_t now = took > 0 ? octets * (BELL_S / 1000) / (uint64_t)took * 1000 : 0,
+             faded = r->octets_s - r->octets_s / 8;
+    r->octets_s = now > faded ? now : faded;
+    uint64_t burst =
+        BURST * r->octets_s > BURST_OCTETS_PER_S ? BURST * r->octets_s : BURST_OCTETS_PER_S;
+    uint64_t ns = r->buffer / 2 * (BELL_S / 1000) / (burst / 1000);
+    return ns > NAP_MAX_NS ? NAP_MAX_NS : (int64_t)ns;
+}
+
 static void *run(void *arg)
 {
     receiver *r = arg;
@@ -151,6 +171,8 @@ static void *run(void *arg)
         p[i] = (struct pollfd){.fd = r->socks[i].fd, .events = POLLIN};
     p[r->n_socks] = (struct pollfd){.fd = r->stop_fd, .events = POLLIN};
     int64_t ring_by = 0; /* bell_now; 0: nothing waits unseen */
+    int64_t looked = bell_now();
+    uint64_t before = 0;
     while (!atomic_load(&r->drain_ns)) {
         int ready = poll(p, r->n_socks + 1, ring_by ? RING_MS : -1);
         size_t most = 0;
@@ -165,8 +187,11 @@ static void *run(void *arg)
             feed_ring(r->feed);
             ring_by = 0;
         }
-        if (most < SOCK_BATCH && r->nap_ns >= NAP_MIN_NS) {
-            struct timespec nap = {.tv_nsec = r->nap_ns};
+        int64_t now = bell_now(), nap_ns = nap_of(r, r->octets - before, now - looked);
+        looked = now;
+        before = r->octets;
+        if (most < SOCK_BATCH && nap_ns >= NAP_MIN_NS) {
+            struct timespec nap = {.tv_nsec = nap_ns};
             (void)nanosleep(&nap, NULL);
         }
     }
