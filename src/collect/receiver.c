@@ -39,7 +39,7 @@ struct receiver {
     struct bell *room;     /* while draining */
     _Atomic uint64_t misdirected;
 
-    pthread_mutex_t lock; /* of the sockets' counters, once a batch */
+    pthread_mutex_t lock; /* of the sockets' counters, twice a batch */
     uint64_t errors;
     int last_error;
     int64_t since_ns;
