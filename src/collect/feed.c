@@ -147,6 +147,16 @@ void feed_ring(feed *f)
     f->waiting = 0;
 }
 
+size_t feed_octets(const feed *f)
+{
+    size_t least = SIZE_MAX;
+    for (unsigned k = 0; k < f->n_queues; k++) {
+        size_t octets = pktq_octets(f->queues[k].packets);
+        least = octets < least ? octets : least;
+    }
+    return least;
+}
+
 int feed_waiting(const feed *f)
 {
     return f->waiting >= f->enough ? 2 : f->waiting > 0;

@@ -42,6 +42,7 @@ void feed_commit(feed *f);
 void feed_ring(feed *f);
 /* How much was committed since the last feed_ring: 0 nothing, 1 some, 2 enough to wake somebody for it. */
 int feed_waiting(const feed *f);
+size_t feed_octets(const feed *f); /* of its smallest queue */
 
 /* Any thread: what was committed, all of one moment. */
 void feed_read(feed *f, struct feed_counters *out);

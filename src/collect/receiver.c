@@ -67,7 +67,9 @@ receiver *receiver_new(struct sock *socks, size_t n, feed *f, unsigned index, un
     uint64_t least = UINT64_MAX;
     for (size_t i = 0; i < n; i++)
         least = socks[i].receive_buffer < least ? socks[i].receive_buffer : least;
-    r->buffer = least;
+    /* What comes after a nap comes at once: it must fit into the part of a queue that is kept free, too. */
+    uint64_t free_part = feed_octets(f) / 4;
+    r->buffer = least < free_part ? least : free_part;
     return r;
 }
 
