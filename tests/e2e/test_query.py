@@ -499,7 +499,8 @@ class Command(unittest.TestCase):
         with tempfile.TemporaryDirectory() as here:
             os.mkfifo(os.path.join(here, "wait"))
             p = subprocess.Popen([WEIR, "query", "-R", traffic.archive, "-o", "ndjson", "-w", os.path.join(here, "x"),
-                                  "-f", os.path.join(here, "wait")], stderr=subprocess.PIPE)
+                                  "-f", os.path.join(here, "wait")], stderr=subprocess.PIPE,
+                                 preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup ignores it, and so would we
             with open(os.path.join(here, "wait"), "w", encoding="ascii"):
                 p.send_signal(signal.SIGHUP)
             self.assertEqual(p.wait(DEADLINE_S), 130)
