@@ -38,6 +38,8 @@ struct archive_options {
      * smaller portions becomes one when it has grown to this. */
     uint32_t direct_rows;   /* 0: 131072 */
     uint32_t direct_octets; /* 0: 64 MiB */
+    uint64_t
+        file_octets; /* a file that has grown to this is closed and another one begun; 0: 1 GiB */
     enum archive_sync sync;
     int zstd_level; /* 0: 1 */
     void (*log)(void *user,

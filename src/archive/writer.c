@@ -150,6 +150,7 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
     set->rotate_ns = rotate;
     set->group_rows = o->group_rows ? o->group_rows : 1U << 20;
     set->direct_rows = o->direct_rows ? o->direct_rows : 1U << 17;
+    set->file_octets = o->file_octets ? o->file_octets : (uint64_t)1 << 30;
     set->direct_octets = o->direct_octets ? o->direct_octets : 64U << 20;
     if (set->direct_octets > FLOW_MAX_GAP) /* else a journal could not be loaded */
         set->direct_octets = FLOW_MAX_GAP;
@@ -230,10 +231,17 @@ static weir_status file_for(archive_writer *w, const flow_batch *b, int64_t slot
     enum flow_table table = flow_batch_table(b);
     for (size_t i = 0; i < w->n_open; i++) {
         archive_open *f = w->open[i];
-        if (f->head.table == table && f->head.slot_ns == slot && archive_open_fits(f, b)) {
-            *out = f;
+        if (f->head.table != table || f->head.slot_ns != slot || !archive_open_fits(f, b))
+            continue;
+        *out = f;
+        if (f->part_good < w->files.options.file_octets)
             return WEIR_OK;
-        }
+        /* Large enough: its footer would soon take longer to write than rows can wait for. */
+        weir_err why = {0};
+        if (close_file(w, i, &why) == WEIR_OK)
+            break;
+        archive_say(&w->files, "%s; will be tried again", why.msg);
+        return WEIR_OK;
     }
     WEIR_TRY(make_room(w, table, slot, err));
     WEIR_TRY(archive_open_new(&w->files, table, slot, out, err));

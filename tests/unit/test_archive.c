@@ -153,6 +153,25 @@ static void tails_are_bounded(void **state)
     fixture_expect(f->dir, n, NULL, "closed");
 }
 
+/* A file that has become large makes place for another one of the same slot. */
+static void large_files_are_closed(void **state)
+{
+    enum { STORES = 12, ROWS = 2000 };
+    struct fixture *f = *state;
+    f->o.direct_rows = f->o.group_rows = ROWS;
+    f->o.file_octets = 1; /* a row group is enough */
+    fixture_open(f);
+    for (uint64_t i = 0; i < STORES; i++) {
+        fixture_store(f, i * ROWS, ROWS, ROWS_START, NULL);
+        assert_int_equal(fixture_count(f, ".part"), 1);
+        assert_int_equal(fixture_count(f, ".parquet"), i);
+    }
+    fixture_expect(f->dir, STORES * ROWS, NULL, "open");
+    fixture_close(f);
+    assert_int_equal(fixture_count(f, ".parquet"), STORES);
+    fixture_expect(f->dir, STORES * ROWS, NULL, "closed");
+}
+
 static void options_have_a_table(void **state)
 {
     struct fixture *f = *state;
@@ -407,17 +426,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(rows_are_seen_at_once),
-        TEST(files_follow_the_clock),
-        TEST(new_columns_come_in),
-        TEST(names_that_differ_in_case),
-        TEST(tails_are_bounded),
-        TEST(options_have_a_table),
-        TEST(rates_reach_the_tail),
-        TEST(one_writer_an_archive),
-        TEST(crashes_between_steps),
-        TEST(row_groups_that_the_disk_lost),
-        TEST(journals_are_good_up_to_any_cut),
+        TEST(rows_are_seen_at_once),         TEST(files_follow_the_clock),
+        TEST(new_columns_come_in),           TEST(names_that_differ_in_case),
+        TEST(large_files_are_closed),        TEST(tails_are_bounded),
+        TEST(options_have_a_table),          TEST(rates_reach_the_tail),
+        TEST(one_writer_an_archive),         TEST(crashes_between_steps),
+        TEST(row_groups_that_the_disk_lost), TEST(journals_are_good_up_to_any_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
