@@ -1,13 +1,12 @@
 /* query -- select, group and order the flows of an archive, as nfdump does it. */
 #include "cli/cmd.h"
 
-#include "archive/archive.h"
 #include "base/log.h"
-#include "cli/query_paths.h"
-#include "parquet/reader.h"
 #include "query/complete.h"
+#include "query/extras.h"
 #include "query/format.h"
 #include "query/lookup.h"
+#include "query/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -265,87 +264,6 @@ static int parse_filter(query_arena *a, const char *text, size_t len, const char
     return check ? EXIT_BAD_FILTER : s == WEIR_ELIMIT ? 2 : 1;
 }
 
-/* --- extra columns -------------------------------------------------------------------------------- */
-
-static uint8_t kind_of(const struct parquet_column *c)
-{
-    bool time = c->logical == PARQUET_L_TIMESTAMP_MS || c->logical == PARQUET_L_TIMESTAMP_US ||
-                c->logical == PARQUET_L_TIMESTAMP_NS;
-    switch ((enum parquet_type)c->type) {
-    case PARQUET_BOOLEAN:
-        return QUERY_BOOL;
-    case PARQUET_INT32:
-    case PARQUET_INT64:
-        return c->list             ? QUERY_U64_LIST
-               : time              ? QUERY_TIME
-               : c->unsigned_order ? QUERY_U64
-                                   : QUERY_S64;
-    case PARQUET_FLOAT:
-    case PARQUET_DOUBLE:
-        return QUERY_F64;
-    case PARQUET_BYTE_ARRAY:
-        return c->list ? QUERY_TEXT_LIST : c->logical == PARQUET_L_NONE ? QUERY_OCTETS : QUERY_TEXT;
-    case PARQUET_INT96:
-    case PARQUET_FIXED:
-        break;
-    }
-    return QUERY_UNKNOWN;
-}
-
-struct extras {
-    struct query_field *items;
-    size_t n, cap;
-};
-
-static void add_extra(query_arena *a, struct extras *x, const struct parquet_column *c)
-{
-    if (flow_column_find(c->name, strlen(c->name)) >= 0)
-        return;
-    for (size_t i = 0; i < x->n; i++)
-        if (strcmp(x->items[i].name, c->name) == 0)
-            return;
-    if (x->n == x->cap) {
-        size_t cap = x->cap ? 2 * x->cap : 16;
-        struct query_field *more = realloc(x->items, cap * sizeof *more);
-        if (!more)
-            return;
-        x->items = more;
-        x->cap = cap;
-    }
-    const char *name = query_arena_text(a, c->name, strlen(c->name));
-    if (name)
-        x->items[x->n++] =
-            (struct query_field){.what = QUERY_F_EXTRA, .id = -1, .name = name, .kind = kind_of(c)};
-}
-
-/* The extra columns of all files that the query will read; what cannot be opened is reported by the query itself. */
-static void find_extras(query_arena *a, const struct query_paths *p, struct extras *x)
-{
-    for (size_t i = 0; i < p->n; i++) {
-        archive_scan *scan;
-        weir_err err;
-        if (archive_scan_open(p->items[i], FLOW_TABLE_FLOWS, p->from, p->to, &scan, &err) !=
-            WEIR_OK)
-            continue;
-        for (;;) {
-            struct archive_part *parts;
-            size_t n;
-            weir_status s = archive_scan_next(scan, &parts, &n, &err);
-            if (s == WEIR_END || s == WEIR_ENOMEM || atomic_load(&interrupted))
-                break;
-            if (s != WEIR_OK)
-                continue;
-            for (size_t k = 0; k < n; k++) {
-                const struct parquet_schema *schema = parquet_schema_of(parts[k].file);
-                for (size_t c = 0; c < schema->n; c++)
-                    add_extra(a, x, &schema->columns[c]);
-            }
-            archive_scan_release(scan, parts, n);
-        }
-        archive_scan_close(scan);
-    }
-}
-
 /* --- the query ------------------------------------------------------------------------------------ */
 
 struct plan {
@@ -359,7 +277,7 @@ struct plan {
         [8]; /* of a connection, the protocol first; TUPLE_KEYS tell it apart, flags are shown besides */
     struct query_order order;
     struct query_expr *having; /* -P, NULL: none */
-    struct extras extras;
+    struct query_extras extras;
     const char *format;
 };
 
@@ -856,38 +774,26 @@ static int run_totals(struct run *r, struct plan *p)
  * it, it is a slip of the pen. */
 static int unknown_name(const struct plan *p, const struct query_field *f, const char *option)
 {
-    if (f->what != QUERY_F_EXTRA)
+    if (f->what != QUERY_F_EXTRA || query_extras_field(&p->extras, f))
         return 0;
-    for (size_t i = 0; i < p->extras.n; i++)
-        if (strcmp(p->extras.items[i].name, f->name) == 0)
-            return 0;
     return opt_usage(
         &cmd_query,
         "%s: '%.60s' is no field ('weir fields' lists them), and no column of these files", option,
         f->name);
 }
 
-/* Every field of a filter: the first that is unknown is said. extra: only tell whether there is an extra column. */
-static int check_filter(const struct plan *p, const struct query_expr *e, const char *option,
-                        bool *extra)
+/* The same for every field of a filter. */
+static int check_filter(const struct plan *p, const struct query_expr *e, const char *option)
 {
-    int status = 0;
-    if (!e)
-        return 0;
-    for (size_t i = 0; i < e->n_items && !status; i++)
-        status = check_filter(p, e->items[i], option, extra);
-    if (e->op < QUERY_OP_EQ)
-        return status;
-    *extra |= e->field.what == QUERY_F_EXTRA;
-    return status || !option ? status : unknown_name(p, &e->field, option);
+    const struct query_field *missing = query_extras_missing(&p->extras, e);
+    return missing ? unknown_name(p, missing, option) : 0;
 }
 
 static int check_names(const struct plan *p)
 {
-    bool extra = false;
-    int status = check_filter(p, p->q.filter, "filter", &extra);
+    int status = check_filter(p, p->q.filter, "filter");
     if (!status)
-        status = check_filter(p, p->having, "-P", &extra);
+        status = check_filter(p, p->having, "-P");
     for (size_t i = 0; i < p->n_stats && !status; i++)
         for (size_t k = 0; k < p->stats[i].n_keys && !status; k++)
             status = unknown_name(p, &p->stats[i].keys[k], "-s");
@@ -905,9 +811,7 @@ static int check_names(const struct plan *p)
 
 static bool names_extras(const struct plan *p)
 {
-    bool any = false;
-    (void)check_filter(p, p->q.filter, NULL, &any);
-    (void)check_filter(p, p->having, NULL, &any);
+    bool any = query_extras_missing(NULL, p->q.filter) || query_extras_missing(NULL, p->having);
     for (size_t i = 0; i < p->q.n_results; i++) {
         const struct query_result *r = &p->results[i];
         for (size_t k = 0; k < r->n_keys; k++)
@@ -970,7 +874,7 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
     bool connections =
         all && p->results[0].grouped && p->n_keys == 0 && (p->n_stats == 0 || p->stats[0].record);
     if (all && p->n_stats == 0 && !p->results[0].grouped)
-        find_extras(r->arena, paths, &p->extras);
+        query_extras_find(r->arena, paths, stop, NULL, &p->extras);
     struct query_format_options o = {
         .name = p->format              ? p->format
                 : a->merge || a->guess ? "biline"
@@ -1003,7 +907,7 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
     int status = 0;
     if (names_extras(p)) {
         if (!p->extras.n)
-            find_extras(r->arena, paths, &p->extras);
+            query_extras_find(r->arena, paths, stop, NULL, &p->extras);
         status = check_names(p);
     }
     if (status == 0 && a->write)
@@ -1047,7 +951,8 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
         return status;
     struct query_paths paths;
     weir_err err = {0};
-    weir_status s = query_paths_find(r->arena, &a->read, a->range, a->dirs, &paths, &err);
+    weir_status s =
+        query_paths_find(r->arena, a->read.items, a->read.n, a->range, a->dirs, &paths, &err);
     if (s == WEIR_EINVAL)
         return opt_usage(&cmd_query, "%s", err.msg);
     if (s != WEIR_OK) {
@@ -1123,7 +1028,7 @@ static int query_main(const void *args, int n, char **operands)
     } else {
         p->format = a->format;
         status = query_with(&r, p, n, operands);
-        free(p->extras.items);
+        query_extras_done(&p->extras);
     }
     query_arena_free(r.arena);
     free(p);

@@ -523,6 +523,25 @@ void flow_batch_reset(flow_batch *b)
     b->generation++;
 }
 
+bool flow_batch_settle(flow_batch *b)
+{
+    for (uint32_t i = 0; i < b->n_columns; i++) {
+        struct flow_col *c = &b->cols[i];
+        if (c->n_valid && c->n < b->rows) {
+            if (!col_reserve(c, b->rows, c->n_items, true))
+                return false;
+            col_gap(b, c, b->rows);
+        }
+        free(c->keys.memory); /* made again should another key come after all */
+        c->keys.memory = NULL;
+        c->keys.memory_cap = 0;
+        c->keys.buckets = NULL;
+    }
+    free(b->memo);
+    b->memo = NULL;
+    return true;
+}
+
 enum flow_table flow_batch_table(const flow_batch *b)
 {
     return b->table;

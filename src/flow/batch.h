@@ -52,6 +52,10 @@ void flow_batch_free(flow_batch *b);
 /* Empty again, extra columns forgotten; memory of which this filling made use is kept for the next one. */
 void flow_batch_reset(flow_batch *b);
 
+/* No more rows will come: every column with a value gets a place for each row (flow_vec.n is flow_batch_rows), and memory that
+ * only adding rows needs is given back. False: out of memory, rows are as before. */
+bool flow_batch_settle(flow_batch *b);
+
 enum flow_table flow_batch_table(const flow_batch *b);
 uint32_t flow_batch_rows(const flow_batch *b);
 size_t flow_batch_octets(const flow_batch *b);      /* memory in use by values and dictionaries */

@@ -61,8 +61,7 @@ static weir_status sink_end(void *user, size_t result, const struct query_summar
 
 /* --- fields --------------------------------------------------------------------------------------- */
 
-/* What a group has a value for besides its keys. */
-static bool of_groups(const struct query_field *f)
+bool query_format_of_groups(const struct query_field *f)
 {
     static const enum flow_column_id sums[] = {
         FLOW_bytes,       FLOW_packets, FLOW_bytes_out, FLOW_packets_out, FLOW_bytes_rev,
@@ -80,7 +79,7 @@ static bool of_groups(const struct query_field *f)
 static bool group_has(void *user, const struct query_field *f)
 {
     const query_format *fmt = user;
-    if (of_groups(f))
+    if (query_format_of_groups(f))
         return true;
     for (size_t i = 0; i < fmt->o.n_keys; i++) {
         const struct query_field *k = &fmt->o.keys[i];

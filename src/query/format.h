@@ -56,6 +56,8 @@ weir_status query_format_summary(query_format *f, const struct query *q,
 
 /* Whether it shows every column that there is: extras should then be given. */
 bool query_format_shows_all(const char *name);
+/* Whether a group has a value for it besides its keys: counters, and what is made of them. */
+bool query_format_of_groups(const struct query_field *f);
 /* Whether its output is for people, with the summary in it; else it is data and nothing but data. */
 bool query_format_for_people(const query_format *f);
 

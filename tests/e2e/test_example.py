@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""docs/example.c, compiled against libweir as a user would: payload files in, lines out."""
+"""docs/example.c and docs/example_arrow.c, compiled against libweir and libweir-archive as a user would: payload files,
+captures and archives in, lines out."""
+import json
 import os
 import struct
 import subprocess
@@ -7,6 +9,8 @@ import tempfile
 import unittest
 
 EXAMPLE = os.environ["WEIR_EXAMPLE"]
+EXAMPLE_ARROW = os.environ["WEIR_EXAMPLE_ARROW"]
+WEIR = os.environ["WEIR"]
 
 
 def v9(templates, body):
@@ -55,6 +59,58 @@ class Example(unittest.TestCase):
         r = subprocess.run([EXAMPLE, "/nowhere/at/all"], capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(r.returncode, 1)
         self.assertIn("/nowhere/at/all", r.stderr)
+
+
+class ExampleArrow(unittest.TestCase):
+    """A capture and an archive made of it have the same flows."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.capture = os.path.join(cls.folder.name, "g.pcap")
+        cls.archive = os.path.join(cls.folder.name, "archive")
+        subprocess.run([WEIR, "gen", "--ipfix", "-n", "3000", "-e", "2", "-w", cls.capture], capture_output=True,
+                       timeout=60, check=True)
+        subprocess.run([WEIR, "collect", "-r", cls.capture, "-a", cls.archive], capture_output=True, timeout=60,
+                       check=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def run_on(self, *arguments):
+        return subprocess.run([EXAMPLE_ARROW, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+    def query(self, *arguments):
+        r = subprocess.run([WEIR, "query", "-r", self.archive, *arguments], capture_output=True, text=True, timeout=60,
+                           check=True)
+        return [json.loads(line) for line in r.stdout.splitlines()]
+
+    def test_archive(self):
+        r = self.run_on(self.archive, "proto tcp")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        rows = self.query("-A", "src_addr", "-O", "bytes", "-n", "10", "-o", "ndjson:src_addr,n_flows,bytes", "proto tcp")
+        self.assertEqual(len(rows), 10)
+        self.assertEqual(r.stdout, "".join(f"{row['src_addr']} {row['n_flows']} {row['bytes']}\n" for row in rows))
+        summary = json.loads(r.stderr)["summary"]
+        self.assertTrue(summary["completeness"]["complete"], summary)
+
+    def test_capture(self):
+        r = self.run_on(self.capture)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        rows = self.query("-A", "exporter", "-o", "ndjson:exporter,n_flows,bytes")
+        self.assertEqual(len(rows), 2)
+        self.assertEqual(sorted(r.stdout.splitlines()),
+                         sorted(f"{row['exporter']} {row['n_flows']} {row['bytes']}" for row in rows))
+
+    def test_failures(self):
+        r = self.run_on(self.archive, "prto tcp")
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertIn("line 1, column 1", r.stderr)
+        r = self.run_on("/nowhere/at/all")
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertIn("/nowhere/at/all", r.stderr)
+        self.assertEqual(self.run_on().returncode, 2)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-#include "cli/query_paths.h"
+#include "query/paths.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -171,18 +171,19 @@ static weir_status under_dirs(query_arena *a, const struct query_paths *dirs, co
     return WEIR_OK;
 }
 
-weir_status query_paths_find(query_arena *a, const struct opt_strs *read, const char *range,
-                             const char *dirs, struct query_paths *out, weir_err *err)
+weir_status query_paths_find(query_arena *a, const char *const *read, size_t n_read,
+                             const char *range, const char *dirs, struct query_paths *out,
+                             weir_err *err)
 {
     *out = (struct query_paths){0};
     struct query_paths under = {0};
     if (dirs)
         WEIR_TRY(dirs_of(a, dirs, &under, err));
-    for (size_t i = 0; i < read->n; i++) {
+    for (size_t i = 0; i < n_read; i++) {
         if (dirs)
-            WEIR_TRY(under_dirs(a, &under, read->items[i], out, err));
+            WEIR_TRY(under_dirs(a, &under, read[i], out, err));
         else
-            WEIR_TRY(add(a, out, read->items[i], err));
+            WEIR_TRY(add(a, out, read[i], err));
     }
     if (range && dirs) {
         /* -R names files of each of the directories: "first:last", or ".": all. */
@@ -201,7 +202,7 @@ weir_status query_paths_find(query_arena *a, const struct opt_strs *read, const 
         const char *dir = NULL;
         WEIR_TRY(range_of(a, range, &dir, out, err));
         WEIR_TRY(add(a, out, dir, err));
-    } else if (dirs && read->n == 0) {
+    } else if (dirs && n_read == 0) {
         WEIR_TRY(under_dirs(a, &under, NULL, out, err));
     }
     if (out->n == 0) {

@@ -1,0 +1,10 @@
+"""NetFlow v1, v5, v7, v9 and IPFIX: packets as objects (as the package netflow 0.12.2 has them), decoders and archives."""
+
+from . import _weir
+from .utils import MalformedPacket, UnknownExportVersion, parse_packet
+from ._arrow import *  # noqa: F401,F403
+from ._arrow import __all__ as _arrow_all
+
+__all__ = ["MalformedPacket", "UnknownExportVersion", "parse_packet", *_arrow_all]
+__version__ = _weir.version
+__weir__ = _weir.version  #: the version of libweir
