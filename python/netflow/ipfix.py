@@ -243,7 +243,11 @@ class IPFIXDataRecord(_weir.Record):
         records = _message(_SET.pack(256, 4 + len(body)) + body, {256: template}).flows
         if not records:
             raise IPFIXMalformedRecord(f"{len(data)} octets are no record of the template")
-        return records[0]
+        flow = records[0]
+        if cls is type(flow):
+            return flow
+        return _weir._restore_record(cls, flow.data, None, None, flow.get_length(),
+                                     {n.name: n.id for n in map(IPFIXFieldTypes.by_id, (f.id for f in template)) if n})
 
     @property
     def fields(self) -> set:

@@ -750,7 +750,7 @@ static PyObject *packet_decode(PyObject *self, PyObject *args)
     py_packet *p = (py_packet *)self;
     PyObject *raw, *templates;
     int version;
-    if (!PyArg_ParseTuple(args, "O!iO:_decode", &PyBytes_Type, &raw, &version, &templates))
+    if (!PyArg_ParseTuple(args, "OiO:_decode", &raw, &version, &templates))
         return NULL;
     if (p->raw || p->n_spans || p->flows) {
         PyErr_SetString(PyExc_RuntimeError, "_decode: the packet has been decoded");
@@ -788,6 +788,10 @@ static PyObject *packet_decode(PyObject *self, PyObject *args)
         return NULL;
     }
     c.templates = version >= 9 ? templates : NULL;
+    raw = PyBytes_FromObject(raw); /* the same object when it is bytes */
+    if (!raw)
+        return NULL;
+    p->raw = raw;
     const uint8_t *data = (const uint8_t *)PyBytes_AsString(raw);
     size_t len = (size_t)PyBytes_Size(raw);
     if (len < header) {
@@ -810,8 +814,6 @@ static PyObject *packet_decode(PyObject *self, PyObject *args)
         raise_malformed(&c);
         return NULL;
     }
-    Py_INCREF(raw);
-    p->raw = raw;
     bool ok = version >= 9 ? decode_templated(&c, data, len) : decode_fixed(&c, data, len);
     Py_XDECREF((PyObject *)c.state);
     if (!ok)

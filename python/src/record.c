@@ -663,7 +663,7 @@ static PyObject *record_get_dict(PyObject *self, void *closure)
     PyObject *all = PyDict_New();
     if (!all || PyDict_SetItemString(all, "data", r->data ? r->data : Py_None) < 0 ||
         (r->scopes && PyDict_SetItemString(all, "scopes", r->scopes) < 0) ||
-        (!r->scopes && r->data && PyDict_Update(all, r->data) < 0) || (r->own && PyDict_Update(all, r->own) < 0)) {
+        (!r->scopes && r->data && PyDict_Check(r->data) && PyDict_Update(all, r->data) < 0) || (r->own && PyDict_Update(all, r->own) < 0)) {
         Py_XDECREF(all);
         return NULL;
     }
@@ -693,6 +693,8 @@ static PyObject *record_get_fields(PyObject *self, void *closure)
 {
     (void)closure;
     py_record *r = (py_record *)self;
+    if (!r->data || !PyDict_Check(r->data)) /* somebody put something else there */
+        return PySet_New(NULL);
     PyObject *numbers = record_numbers(r), *pairs = numbers ? PySet_New(NULL) : NULL;
     PyObject *name, *number;
     Py_ssize_t at = 0;
