@@ -539,9 +539,9 @@ static void do_task(struct worker *w, struct task *t)
     }
     w->sum.octets_read += w->scan.octets;
     w->sum.groups++;
-    if (run->threaded) { /* blocks may point into dictionaries of this row group */
+    if (run->threaded) { /* blocks may point into dictionaries of this row group: one may be on its way even after a stop */
         pthread_mutex_lock(&run->lock);
-        while (t->blocks && !atomic_load(&run->stopped))
+        while (t->blocks)
             pthread_cond_wait(&run->work, &run->lock);
         pthread_mutex_unlock(&run->lock);
     }
