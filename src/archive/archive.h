@@ -122,6 +122,9 @@ weir_status archive_scan_next(archive_scan *s, struct archive_part **parts, size
 void archive_scan_release(archive_scan *s, struct archive_part *parts, size_t n);
 void archive_scan_close(archive_scan *s); /* takes NULL; all parts released before */
 
+/* Whether a collector writes it now; also where nobody may know. */
+bool archive_is_locked(const char *dir);
+
 /* ---- keeping ---- */
 
 struct archive_compact_options {
@@ -136,6 +139,8 @@ struct archive_compact_options {
     void *user;
 };
 struct archive_compact_counters {
+    uint64_t
+        awaited; /* partitions left as they are for a cursor (cursor.h) that has not passed them */
     uint64_t partitions, files_before, files_after, rows, octets_before, octets_after;
 };
 /* Merge the closed files of each past hour into one (more when above 2^31 rows), rows of a group sorted by source address, bloom
@@ -151,9 +156,12 @@ struct archive_expire_options {
     uint64_t min_free;   /* ... until the device has this much free; 0: no limit */
     bool dry_run;
     void (*progress)(void *user, const char *partition, uint64_t octets);
+    /* A cursor (cursor.h) that has not passed all of the partition. lost: it goes all the same, since the cursor does not
+     * hold, or more waits for it than it may; else it stays. May be NULL. */
+    void (*awaited)(void *user, const char *partition, const char *cursor, bool lost);
     void *user;
 };
-/* *octets, *n_files: removed (or would be). Never touches open files. */
+/* *octets, *n_files: removed (or would be). Never touches open files, nor what a cursor holds. */
 weir_status archive_expire(const struct archive_expire_options *o, uint64_t *octets,
                            uint64_t *n_files, weir_err *err);
 

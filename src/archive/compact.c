@@ -1,6 +1,7 @@
 /* Compaction. The result of a partition carries the ids of the files whose rows it has (key weir.replaces), so the
  * moment at which its name appears is the moment at which its inputs are no longer read: one rename switches. They are
  * removed afterwards, and by the next run if a crash comes in between. */
+#include "archive/cursor.h"
 #include "archive/gather.h"
 #include "archive/recover.h"
 #include "base/hash.h"
@@ -47,6 +48,7 @@ struct columns {
 
 struct job {
     const struct archive_compact_options *o;
+    const struct archive_cursors *cursors;
     const char *dir; /* the partition */
     enum flow_table table;
     int64_t hour_ns;
@@ -204,6 +206,15 @@ static weir_status survey(struct job *j, weir_err *err)
     }
     archive_names_done(&names);
     return s;
+}
+
+/* Whether somebody who takes the rows away has not got all of the files: their rows would be in another order afterwards. */
+static bool is_awaited(const struct job *j)
+{
+    for (size_t i = 0; i < j->n; i++)
+        if (archive_cursors_waiting(j->cursors, j->table, j->inputs[i].name))
+            return true;
+    return false;
 }
 
 static bool worth_it(const struct job *j)
@@ -510,16 +521,23 @@ static weir_status plan(struct job *j, weir_err *err)
     return WEIR_OK;
 }
 
-static weir_status compact_partition(const struct archive_compact_options *o, const char *dir,
+static weir_status compact_partition(const struct archive_compact_options *o,
+                                     const struct archive_cursors *cursors, const char *dir,
                                      enum flow_table table, int64_t hour_ns,
                                      struct archive_compact_counters *c, weir_err *err)
 {
-    struct job j = {.o = o, .dir = dir, .table = table, .hour_ns = hour_ns};
+    struct job j = {.o = o, .cursors = cursors, .dir = dir, .table = table, .hour_ns = hour_ns};
     struct archive_compact_counters before = *c;
     weir_status s = survey(&j, err);
-    if (s == WEIR_OK && worth_it(&j))
+    bool go = s == WEIR_OK && worth_it(&j);
+    if (go && is_awaited(&j)) {
+        c->awaited++;
+        go = false;
+    }
+    if (go) {
         s = plan(&j, err);
-    bool go = worth_it(&j); /* still, without what cannot be opened */
+        go = worth_it(&j); /* still, without what cannot be opened */
+    }
     for (size_t i = 0; i < j.n_outputs && s == WEIR_OK && go;) {
         struct input *culprit = NULL;
         s = make_output(&j, i, c, &culprit, err);
@@ -558,8 +576,12 @@ weir_status archive_compact(const struct archive_compact_options *o,
             limit = o->older_than_ns ? o->older_than_ns : now - now % ARCHIVE_HOUR;
     if (access(o->dir, F_OK) != 0)
         return weir_err_set(err, WEIR_ENOTFOUND, 0, "there is no archive %s", o->dir);
+    struct archive_cursors cursors = {0};
     weir_status s = archive_lock(o->dir, "compact.lock", &lock, err);
     bool stop = false;
+    /* Cursors only go on while this runs, and new ones wait for the lock. */
+    if (s == WEIR_OK)
+        s = archive_cursors_read(o->dir, &cursors, err);
     for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES && s == WEIR_OK && !stop; t++) {
         char *root = archive_path(o->dir, archive_table_name((enum flow_table)t));
         struct archive_names dirs = {0};
@@ -572,7 +594,8 @@ weir_status archive_compact(const struct archive_compact_options *o,
                 continue;
             stop = stopped(o);
             if (!stop)
-                s = compact_partition(o, dirs.items[i], (enum flow_table)t, hour, &c, err);
+                s = compact_partition(o, &cursors, dirs.items[i], (enum flow_table)t, hour, &c,
+                                      err);
             if (s == WEIR_END) { /* asked to */
                 stop = true;
                 s = WEIR_OK;
@@ -581,6 +604,7 @@ weir_status archive_compact(const struct archive_compact_options *o,
         archive_names_done(&dirs);
         free(root);
     }
+    archive_cursors_done(&cursors);
     if (lock >= 0)
         (void)close(lock);
     if (out)

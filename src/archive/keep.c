@@ -1,4 +1,5 @@
 /* What keeps an archive sound and small: expiry, verification, and the list of what there is. */
+#include "archive/cursor.h"
 #include "archive/recover.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 
 struct hour {
     int64_t hour_ns;
+    enum flow_table table;
     char *dir;
 };
 
@@ -58,7 +60,7 @@ static weir_status list_hours(const char *dir, struct hours *out, weir_err *err)
                 out->items = items;
                 out->cap = cap;
             }
-            out->items[out->n++] = (struct hour){hour, dirs.items[i]};
+            out->items[out->n++] = (struct hour){hour, (enum flow_table)t, dirs.items[i]};
             dirs.items[i] = NULL;
         }
         archive_names_done(&dirs);
@@ -117,10 +119,61 @@ static void remove_dirs(const char *dir)
     free(parent);
 }
 
+/* Octets of the hour's files that a cursor has not passed. */
+static uint64_t waiting_in(const struct archive_cursor *c, const struct hour *h)
+{
+    struct archive_names names;
+    uint64_t octets = 0;
+    if (h->table == FLOW_TABLE_OPTIONS ||
+        archive_list_files(h->dir, false, &names, NULL) != WEIR_OK)
+        return 0;
+    for (size_t i = 0; i < names.n; i++) {
+        struct archive_name name;
+        struct stat st;
+        archive_name_parse(names.items[i], &name);
+        if (name.kind != ARCHIVE_KIND_CLOSED || archive_cursor_of(c, h->table, names.items[i]).done)
+            continue;
+        char *path = archive_path(h->dir, names.items[i]);
+        if (path && stat(path, &st) == 0)
+            octets += (uint64_t)st.st_size;
+        free(path);
+    }
+    archive_names_done(&names);
+    return octets;
+}
+
+/* Whether the n directories of an hour must stay for a cursor. What goes although one has not passed it is told. */
+static bool is_held(const struct archive_expire_options *o, struct archive_cursors *cursors,
+                    const struct hour *hours, size_t n)
+{
+    bool held = false;
+    for (int tell = 0; tell <= 1; tell++) {
+        for (size_t i = 0; i < cursors->n; i++) {
+            struct archive_cursors_item *c = &cursors->items[i];
+            uint64_t octets = 0;
+            for (size_t k = 0; k < n; k++)
+                octets += waiting_in(&c->cursor, &hours[k]);
+            if (!octets)
+                continue;
+            bool holds = c->cursor.hold && c->waiting <= c->cursor.hold;
+            if (!tell) {
+                held |= holds;
+                continue;
+            }
+            if (o->awaited && (!held || holds))
+                o->awaited(o->user, hours[0].dir, c->name, !held);
+            if (!held)
+                c->waiting -= octets < c->waiting ? octets : c->waiting;
+        }
+    }
+    return held;
+}
+
 weir_status archive_expire(const struct archive_expire_options *o, uint64_t *octets,
                            uint64_t *n_files, weir_err *err)
 {
     struct hours hours = {0};
+    struct archive_cursors cursors = {0};
     uint64_t total = 0, open, n, freed = 0, removed = 0;
     weir_status s = access(o->dir, F_OK) == 0
                         ? list_hours(o->dir, &hours, err)
@@ -131,8 +184,14 @@ weir_status archive_expire(const struct archive_expire_options *o, uint64_t *oct
             total += open;
         }
     }
+    /* A cursor that cannot be read holds nothing: the disk must not fill for it. */
+    (void)archive_cursors_read(o->dir, &cursors, NULL);
+    for (size_t k = 0; k < cursors.n; k++)
+        for (size_t i = 0; i < hours.n; i++)
+            cursors.items[k].waiting += waiting_in(&cursors.items[k].cursor, &hours.items[i]);
     for (size_t i = 0; i < hours.n && s == WEIR_OK;) {
         const struct hour *h = &hours.items[i];
+        size_t of_hour = 1; /* directories, of all tables */
         struct statvfs v;
         bool old = o->before_ns && h->hour_ns + ARCHIVE_HOUR <= o->before_ns;
         bool large = o->max_octets && total > o->max_octets;
@@ -147,8 +206,14 @@ weir_status archive_expire(const struct archive_expire_options *o, uint64_t *oct
         }
         if (!old && !large && !full)
             break; /* those that follow are younger */
+        while (i + of_hour < hours.n && hours.items[i + of_hour].hour_ns == h->hour_ns)
+            of_hour++;
+        if (cursors.n && is_held(o, &cursors, h, of_hour)) {
+            i += of_hour;
+            continue;
+        }
         /* All tables of the hour, so that no flows stay without their ledger, and none of it without flows. */
-        for (int64_t hour = h->hour_ns; i < hours.n && hours.items[i].hour_ns == hour; i++) {
+        for (; of_hour; of_hour--, i++) {
             const char *dir = hours.items[i].dir;
             uint64_t gone = sweep(dir, !o->dry_run, &open, &n);
             if (!o->dry_run)
@@ -161,6 +226,7 @@ weir_status archive_expire(const struct archive_expire_options *o, uint64_t *oct
         }
     }
     hours_done(&hours);
+    archive_cursors_done(&cursors);
     if (octets)
         *octets = freed;
     if (n_files)

@@ -228,7 +228,8 @@ weir_status archive_errno(weir_err *err, int error, const char *what, const char
                             ? " (free some, or set a limit for expiry)"
                         : error == EACCES || error == EPERM ? " (run as its owner)"
                         : error == EMFILE                   ? " (raise ulimit -n)"
-                                                            : "");
+                        : error == ENOTDIR ? " (a file stands in its way: move that away)"
+                                           : "");
 }
 
 char *archive_path(const char *dir, const char *name)

@@ -6,9 +6,24 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { PID_DIGITS = 10, NUMBER_DIGITS = 10 };
+enum { PID_DIGITS = 10, NUMBER_DIGITS = 10, LOCK_TRIES = 20 };
+
+/* Who only asks whether it is taken has it for a moment (archive_is_locked). */
+static bool take(int fd)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    for (int tries = 0;; tries++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        if (errno != EWOULDBLOCK || tries == LOCK_TRIES)
+            return false;
+        (void)nanosleep(&moment, NULL);
+        errno = EWOULDBLOCK;
+    }
+}
 
 weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *err)
 {
@@ -19,7 +34,7 @@ weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *e
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (*fd < 0) {
         s = archive_errno(err, errno, "make", path);
-    } else if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+    } else if (!take(*fd)) {
         int error = errno;
         ssize_t n = pread(*fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? strcspn(pid, " \n") : 0] = 0;
@@ -41,6 +56,18 @@ weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *e
     }
     free(path);
     return s;
+}
+
+/* Sharing the lock for a moment: readers do not disturb each other. */
+bool archive_is_locked(const char *dir)
+{
+    char *path = archive_path(dir, "lock");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    bool locked = fd >= 0 ? flock(fd, LOCK_SH | LOCK_NB) != 0 : !path || errno != ENOENT;
+    if (fd >= 0)
+        (void)close(fd);
+    free(path);
+    return locked;
 }
 
 uint32_t archive_lock_number(int fd)

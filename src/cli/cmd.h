@@ -5,6 +5,6 @@
 #include "cli/opt.h"
 
 extern const struct cmd cmd_decode, cmd_collect, cmd_query, cmd_fields, cmd_analyze, cmd_archive,
-    cmd_gen, cmd_doctor, cmd_exporters;
+    cmd_gen, cmd_doctor, cmd_exporters, cmd_ship;
 
 #endif

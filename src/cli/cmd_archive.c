@@ -352,6 +352,16 @@ static void expired(void *user, const char *partition, uint64_t octets)
              *dry_run ? "would be removed" : "removed");
 }
 
+static void awaited(void *user, const char *partition, const char *cursor, bool lost)
+{
+    const bool *dry_run = user;
+    if (lost)
+        log_warning("%s: '%s' has not got all of it, and %s (weir ship --hold)", partition, cursor,
+                    *dry_run ? "would lose it" : "loses it");
+    else
+        log_info("%s: held for '%s', stays (weir ship --forget)", partition, cursor);
+}
+
 static int run_expire(const struct cmd *cmd, const struct archive_args *args, const char *dir)
 {
     weir_err err = {0};
@@ -365,6 +375,7 @@ static int run_expire(const struct cmd *cmd, const struct archive_args *args, co
                                        .min_free = args->min_free,
                                        .dry_run = dry_run,
                                        .progress = expired,
+                                       .awaited = awaited,
                                        .user = &dry_run};
     if (args->keep)
         o.before_ns = (int64_t)time(NULL) * SECOND - (int64_t)args->keep;

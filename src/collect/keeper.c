@@ -24,8 +24,8 @@ struct keeper {
     pthread_t thread;
     struct bell wake;
     atomic_bool stopping;
-    double warned;
-    unsigned long held;
+    double warned, kept;
+    unsigned long held, kept_held;
 };
 
 static bool stop(void *user)
@@ -47,6 +47,15 @@ static void expired(void *user, const char *partition, uint64_t octets)
     log_info("removed %s: %.1f MB", partition, (double)octets / 1e6);
 }
 
+static void awaited(void *user, const char *partition, const char *cursor, bool lost)
+{
+    keeper *k = user;
+    if (lost)
+        log_warning("removing %s, which '%s' has not got all of: lost to it", partition, cursor);
+    else if (log_due(&k->kept, &k->kept_held, (double)bell_now() / BELL_S, 3600))
+        log_warning("%s would be removed, but is held for '%s'", partition, cursor);
+}
+
 static void warn(keeper *k, const weir_err *err)
 {
     if (log_due(&k->warned, &k->held, (double)bell_now() / BELL_S, 3600))
@@ -63,6 +72,7 @@ static void one_round(keeper *k)
                                            .max_octets = k->opt.max_octets,
                                            .min_free = k->opt.min_free,
                                            .progress = expired,
+                                           .awaited = awaited,
                                            .user = k};
         uint64_t octets, files;
         if (archive_expire(&o, &octets, &files, &err) != WEIR_OK)

@@ -2,7 +2,8 @@
 
 #include "archive/archive.h"
 #include "parquet/reader.h"
-#include "query/scan.h"
+#include "query/follow.h"
+#include "query/follow.h"
 
 #include <stdlib.h>
 #include <string.h>

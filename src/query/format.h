@@ -32,6 +32,7 @@ struct query_format_options {
                                            there already as a statistic begins. NULL: rows are held back until its end */
     const char *chart_by; /* of chart: "bytes", "packets", "flows", "bps" or "pps"; NULL: "bytes" */
     bool ascii;           /* chart without block characters */
+    bool no_row_number;   /* ndjson without "cnt", which counts the lines of one output */
     weir_status (*write)(void *user, const void *data, size_t len,
                          weir_err *err); /* WEIR_END: nobody reads any more */
     void *user;
@@ -53,6 +54,11 @@ bool query_format_wants_totals(const query_format *f);
 const struct query_sink *query_format_sink(query_format *f);
 weir_status query_format_summary(query_format *f, const struct query *q,
                                  const struct query_summary *s, weir_err *err);
+
+/* For a format "ndjson" of records, without its sink: the lines of rows [from, to) of a block, appended to out without their
+ * ends and with nothing between them; ends[i]: where that of row from + i ends in out. WEIR_ENOMEM. */
+weir_status query_format_lines(query_format *f, const struct query_block *b, size_t from, size_t to,
+                               base_buf *out, size_t *ends, weir_err *err);
 
 /* Whether it shows every column that there is: extras should then be given. */
 bool query_format_shows_all(const char *name);

@@ -148,6 +148,8 @@ static void all_keys(query_format *f, struct query_format_result *r,
     bool used[FLOW_N_COLUMNS] = {false};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         const struct key *k = &keys[i];
+        if (k->op == QUERY_CELL_ROW && f->o.no_row_number)
+            continue;
         struct query_cell c = {.op = k->op, .when = k->when, .quote = k->quote, .arg = k->arg};
         bool there = !k->f[0];
         for (size_t n = 0; n < QUERY_CELL_FIELDS; n++) {
@@ -319,6 +321,19 @@ static weir_status json_begin(query_format *f, const struct query *q, size_t res
     return WEIR_OK;
 }
 
+/* A row's object without its closing brace. out: what the writer writes to. */
+static weir_status json_row(query_format *f, base_buf *out, size_t i, weir_err *err)
+{
+    size_t from = out->len;
+    WEIR_TRY(query_writer_row(&f->w, i, err));
+    /* Every key has a comma in front; the first one becomes the brace. */
+    if (out->len == from)
+        base_buf_char(out, '{');
+    else
+        out->data[from] = '{';
+    return WEIR_OK;
+}
+
 static weir_status json_block(query_format *f, size_t result, const struct query_block *b,
                               weir_err *err)
 {
@@ -326,17 +341,28 @@ static weir_status json_block(query_format *f, size_t result, const struct query
     for (size_t i = 0; i < b->n; i++) {
         if (!f->compact)
             base_buf_str(&f->out, f->w.rows ? ",\n" : "\n");
-        size_t from = f->out.len;
-        WEIR_TRY(query_writer_row(&f->w, i, err));
-        /* Every key has a comma in front; the first one becomes the brace. */
-        if (f->out.len == from)
-            base_buf_char(&f->out, '{');
-        else
-            f->out.data[from] = '{';
+        WEIR_TRY(json_row(f, &f->out, i, err));
         base_buf_str(&f->out, f->compact ? "}\n" : "\n}");
         WEIR_TRY(query_format_flush(f, false, err));
     }
     return WEIR_OK;
+}
+
+weir_status query_format_lines(query_format *f, const struct query_block *b, size_t from, size_t to,
+                               base_buf *out, size_t *ends, weir_err *err)
+{
+    if (!f->compact || f->n_results != 1)
+        return weir_err_set(err, WEIR_EINVAL, 0, "lines of a format that has none");
+    WEIR_TRY(query_writer_block(&f->w, &f->results[0].program, b, err));
+    f->w.out = out;
+    weir_status s = WEIR_OK;
+    for (size_t i = from; i < to && s == WEIR_OK; i++) {
+        s = json_row(f, out, i, err);
+        base_buf_char(out, '}');
+        ends[i - from] = out->len;
+    }
+    f->w.out = &f->out;
+    return s == WEIR_OK && out->failed ? weir_err_set(err, WEIR_ENOMEM, 0, "out of memory") : s;
 }
 
 static weir_status json_end(query_format *f, size_t result, const struct query_summary *s,

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "query/lookup.h"
+#include "query/scan.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -381,4 +382,16 @@ weir_status query_plan_make(struct query_plan *p, const struct query *q, bool wa
 void query_plan_done(struct query_plan *p)
 {
     query_bump_done(&p->memory);
+}
+
+void query_plan_learn(struct query_plan *p, const parquet_file *file)
+{
+    for (size_t i = 0; i < p->n_columns; i++) {
+        struct query_plan_column *c = &p->columns[i];
+        if (c->flow >= 0 || atomic_load(&c->kind) != QUERY_UNKNOWN)
+            continue;
+        int at = parquet_column_find(file, c->name);
+        if (at >= 0)
+            atomic_store(&c->kind, query_column_kind(&parquet_schema_of(file)->columns[at]));
+    }
 }

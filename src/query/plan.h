@@ -3,6 +3,7 @@
 #ifndef QUERY_PLAN_H
 #define QUERY_PLAN_H
 
+#include "parquet/reader.h"
 #include "query/bump.h"
 #include "query/run.h"
 
@@ -90,5 +91,8 @@ weir_status query_plan_expr_add(struct query_plan *p, const struct query_expr *e
 
 /* What values a field has, as far as known now. */
 uint8_t query_plan_kind(const struct query_plan *p, int field);
+
+/* Extra columns show what they are in the first file that has them. */
+void query_plan_learn(struct query_plan *p, const parquet_file *file);
 
 #endif

@@ -954,3 +954,22 @@ weir_status query_eval_field(struct query_eval *e, int field, const struct query
         e->have[field] = 1;
     return st;
 }
+
+weir_status query_vec_expand(struct query_bump *memory, struct query_vec *v, size_t n,
+                             weir_err *err)
+{
+    bool text = query_is_text(v->kind);
+    uint64_t *num = text ? NULL : query_bump_array(memory, n + 1, sizeof *num);
+    uint32_t *codes = text ? query_bump_array(memory, n + 1, sizeof *codes) : NULL;
+    if (!num && !codes)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        if (text)
+            codes[i] = v->codes[0];
+        else
+            num[i] = v->num[0];
+    }
+    v->num = num;
+    v->codes = codes;
+    return WEIR_OK;
+}

@@ -4,6 +4,7 @@
 #define QUERY_SCAN_H
 
 #include "parquet/reader.h"
+#include "query/follow.h"
 #include "query/plan.h"
 
 enum { QUERY_WINDOW = 16384 }; /* rows; codes and bits of some columns stay in the cache */
@@ -86,9 +87,6 @@ weir_status query_scan_data(struct query_scan *s, struct query_scan_column *c,
 /* Whether counters must be multiplied; worked out once a row group. */
 weir_status query_scan_rate(struct query_scan *s, enum query_rate *out, weir_err *err);
 
-/* What values of a column are, by its type in a file. */
-uint8_t query_column_kind(const struct parquet_column *c);
-
 /* A number of one kind as one of another; false: it does not fit. */
 bool query_convert(uint64_t *v, uint8_t from, uint8_t to);
 
@@ -121,6 +119,10 @@ weir_status query_derive(struct query_eval *e, int field, struct query_values *o
 /* The rows of a column; column.c. */
 weir_status query_column_values(struct query_eval *e, int column, struct query_values *out,
                                 weir_err *err);
+
+/* A constant for readers that know none: n values, in memory. */
+weir_status query_vec_expand(struct query_bump *memory, struct query_vec *v, size_t n,
+                             weir_err *err);
 
 static inline bool query_is_null(const struct query_values *v, size_t i)
 {

@@ -178,7 +178,7 @@ static const struct query_name protocols[] = {
     {"stp", 118}, {"srp", 119}, {"uti", 120}, {"smp", 121}, {"sm", 122}, {"ptp", 123}, {"isis", 124}, {"fire", 125},
     {"crtp", 126}, {"crudp", 127}, {"sscopmce", 128}, {"iplt", 129}, {"sps", 130}, {"pipe", 131}, {"sctp", 132},
     {"fc", 133}, {"rsvp-e2e-ignore", 134}, {"mobility", 135}, {"udplite", 136}, {"mpls-in-ip", 137}, {"manet", 138},
-    {"shim6", 139}, {"wesp", 140}, {"rohc", 141}, {"ethernet", 142}, {"aggfrag", 143}, {"nsh", 144},
+    {"hip", 139}, {"shim6", 140}, {"wesp", 141}, {"rohc", 142}, {"ethernet", 143}, {"aggfrag", 144}, {"nsh", 145},
 };
 
 /* Element 89 (RFC 7270): the class in the top two bits, the reason below. */

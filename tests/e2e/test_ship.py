@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""weir ship into files and commands: every row once, over restarts, beside a collector, compaction and expiry."""
+import glob
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from collections import Counter
+
+from collector import DEADLINE_S, WEIR, Collector
+
+DRIVER = os.environ["WEIR_ARCHIVE_DRIVER"]
+HOUR = 3600
+START = int(time.time()) // HOUR * HOUR - 30 * HOUR
+
+
+class Ship(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.archive = os.path.join(self.folder.name, "archive")
+        self.out = os.path.join(self.folder.name, "out.ndjson")
+
+    def weir(self, *args, status=0):
+        r = subprocess.run([WEIR, *map(str, args)], capture_output=True, text=True, cwd=self.folder.name, check=False)
+        self.assertEqual(r.returncode, status, r.stdout + r.stderr)
+        return r
+
+    def ship(self, *args, status=0, to=None):
+        return self.weir("ship", "-a", self.archive, *args, *([to] if to != "" else []), status=status) if to is not None \
+            else self.weir("ship", "-a", self.archive, *args, f"file:{self.out}", status=status)
+
+    def fill(self, rows=150000, start=START):
+        r = subprocess.run([DRIVER, "fill", self.archive, str(rows), str(start)], capture_output=True, text=True, check=True)
+        return int(r.stdout.split()[0])
+
+    def lines(self, path=None):
+        with open(path or self.out, encoding="utf-8") as f:
+            return f.read().splitlines()
+
+    def query(self, *args):
+        """Rows as the query shows them, but for their number."""
+        text = self.weir("query", "-r", self.archive, "-o", "ndjson", "--raw", "--utc", *args).stdout
+        return [re.sub(r'"cnt":\d+,', "", line, count=1) for line in text.splitlines()]
+
+    def same(self, got, want):
+        """The same lines, as often."""
+        got, want = Counter(got), Counter(want)
+        for what, lines in (("missing", want - got), ("too many", got - want)):
+            if lines:
+                self.fail(f"{sum(lines.values())} lines {what}, such as {next(iter(lines))}")
+
+    def cursors(self):
+        return glob.glob(os.path.join(self.archive, "ship", "*.cursor"))
+
+    def test_all_rows_once(self):
+        rows = self.fill()
+        self.ship("--once")
+        self.assertEqual(len(self.lines()), rows)
+        self.same(self.lines(), self.query())
+        self.ship("--once")
+        self.assertEqual(len(self.lines()), rows)
+        [status] = [json.loads(s) for s in self.ship("--status", "--json", to="").stdout.splitlines()]
+        self.assertEqual((status["rows_waiting"], status["running"]), (0, False))
+        # More rows, in an hour before those that are done.
+        more = self.fill(20000, START - 5 * HOUR)
+        [status] = [json.loads(s) for s in self.ship("--status", "--json", to="").stdout.splitlines()]
+        self.assertEqual(status["rows_waiting"], more)
+        self.assertIn(f"{more} rows of ", self.ship("--status", to="").stdout)
+        self.ship("--once")
+        self.assertEqual(len(self.lines()), rows + more)
+
+    def test_filter(self):
+        self.fill(50000)
+        want = len(self.query("src port < 1024"))
+        self.ship("--once", "--filter", "src port < 1024")
+        self.assertEqual(len(self.lines()), want)
+        bad = self.ship("--once", "--filter", "src prot 3", status=2)
+        self.assertIn("filter", bad.stderr)
+
+    def test_begin_now(self):
+        self.fill(20000)
+        self.ship("--once", "--begin", "now")
+        self.assertEqual(len(self.lines()) if os.path.exists(self.out) else 0, 0)
+        more = self.fill(1000, START + 5 * HOUR)
+        self.ship("--once")
+        self.assertEqual(len(self.lines()), more)
+
+    def test_command_and_stdout(self):
+        rows = self.fill(20000)
+        self.ship("--once", to=f"command:cat > {self.out}")
+        self.assertEqual(len(self.lines()), rows)
+        self.assertEqual(len(self.ship("--once", to="file:-").stdout.splitlines()), rows)
+        # One that takes nothing, one that is not there: the cursor stays where it is.
+        failed = self.ship("--once", to="command:exit 3", status=1)
+        self.assertIn("exit 3", failed.stderr)
+        self.ship("--once", "--name", "full", to="file:/dev/full", status=1)
+        waiting = {s["name"]: s["rows_waiting"]
+                   for s in map(json.loads, self.ship("--status", "--json", to="").stdout.splitlines())}
+        self.assertEqual(waiting["full"], rows)
+
+    def test_half_a_line_is_cut(self):
+        rows = self.fill(3000)
+        with open(self.out, "w", encoding="utf-8") as f:
+            f.write('{"before":1}\n{"cut of')
+        self.ship("--once")
+        self.assertEqual(len(self.lines()), rows + 1)
+        for line in self.lines():
+            json.loads(line)
+
+    def test_cursor_damaged(self):
+        rows = self.fill(3000)
+        self.ship("--once")
+        more = self.fill(1000, START + 5 * HOUR)
+        self.ship("--once")
+        [path] = self.cursors()
+        with open(path, "r+b") as f:
+            f.seek(40)
+            f.write(b"#")
+        said = self.ship("--once").stderr  # the one before it: what came since comes again
+        self.assertIn("damaged", said)
+        self.assertGreaterEqual(len(self.lines()), rows + more)
+        self.assertEqual(set(self.lines()), set(self.lines()[:rows + more]))
+        for p in (path, path + ".old"):
+            with open(p, "wb") as f:
+                f.write(b"weir-cursor 1\n")
+        said = self.ship("--once", status=1).stderr
+        self.assertIn("--forget", said)
+        name = os.path.basename(path)[:-len(".cursor")]
+        self.ship("--forget", name, to="")
+        self.ship("--once")
+        self.assertEqual(self.cursors(), [path])
+
+    def test_wrong_usage(self):
+        self.fill(1000)
+        for args, word in (((), "destination"), (("nowhere:x",), "nowhere"), (("--set", "x", "file:y"), "--set"),
+                           (("--set", "x=1", "file:y"), "'x'"), (("file:",), "file:"), (("--name", "a/b", "file:y"), "--name"),
+                           (("-f", "xml", "file:y"), "xml"), (("-f", "flowmessage", "file:y"), "flowmessage")):
+            self.assertIn(word, self.weir("ship", "-a", self.archive, *args, status=2).stderr)
+        self.weir("ship", "-a", os.path.join(self.folder.name, "none"), "file:y", status=1)
+        self.assertIn("ship", self.weir("ship", "--help").stdout)
+        self.assertIn("file", self.weir("ship", "--formats").stdout)
+        self.ship("--once", "--name", "a")
+        self.assertIn("--forget a", self.ship("--once", "--name", "a", to="file:other", status=2).stderr)
+
+    def test_compaction_waits(self):
+        rows = self.fill()
+        self.ship("--once", "--name", "done")
+        half = os.path.join(self.folder.name, "half.ndjson")
+        self.ship("--once", "--name", "half", to=f"file:{half}")
+        before = self.files()
+        more = self.fill(50000)  # some of the same hours again
+        new = set(self.files()) - set(before)
+        self.weir("archive", "compact", self.archive)
+        self.assertLessEqual(new, set(self.files()))
+        self.ship("--once", "--name", "done")
+        self.weir("archive", "compact", self.archive)
+        self.assertLessEqual(new, set(self.files()))
+        self.ship("--once", "--name", "half", to=f"file:{half}")
+        self.weir("archive", "compact", self.archive)
+        self.assertTrue(all("-c0-" in f for f in self.files()))
+        for name, path in (("done", self.out), ("half", half)):  # nothing comes again
+            self.ship("--once", "--name", name, to=f"file:{path}")
+            self.assertEqual(len(self.lines(path)), rows + more)
+        self.assertFalse(new & set(self.files()))
+        # One that begins now gets what compaction made.
+        late = os.path.join(self.folder.name, "late.ndjson")
+        self.ship("--once", "--name", "late", to=f"file:{late}")
+        self.same(self.lines(late), self.lines())
+
+    def files(self):
+        return sorted(glob.glob(os.path.join(self.archive, "flows", "*", "*", "*.parquet")))
+
+    def test_hold(self):
+        self.fill()
+        self.ship("--once", "--name", "free", "--begin", "now")
+        self.ship("--once", "--name", "held", "--begin", "now", "--hold", "1G", to="file:held")
+        before = self.files()
+        self.fill(50000)
+        new = set(self.files()) - set(before)
+        said = self.weir("archive", "expire", self.archive, "--max-size", "1").stderr
+        self.assertIn("held for 'held'", said)
+        self.assertLessEqual(new, set(self.files()))
+        self.ship("--once", "--name", "held", "--hold", "1", to="file:held")
+        self.fill(50000)
+        said = self.weir("archive", "expire", self.archive, "--max-size", "1").stderr
+        self.assertIn("'free' has not got all of it", said)
+        self.assertIn("'held' has not got all of it", said)
+        self.assertEqual(self.files(), [])
+
+    def start(self, *args):
+        p = subprocess.Popen([WEIR, "ship", "-a", self.archive, *args, f"file:{self.out}"], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(p.stderr.close)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        self.assertIn("delivers", p.stderr.readline())
+        return p
+
+    def until_lines(self, n):
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            have = 0
+            if os.path.exists(self.out):
+                with open(self.out, "rb") as f:
+                    have = f.read().count(b"\n")
+            if have >= n:
+                return have
+            self.assertLess(time.monotonic(), end, f"{have} of {n} lines after {DEADLINE_S} s")
+            time.sleep(0.05)  # a deadline's poll, nothing depends on its length
+
+    def gen(self, port, n, seed):
+        self.weir("gen", "-n", n, "-r", "20k", "-q", "--seed", seed, f"127.0.0.1:{port}")
+
+    def test_behind_a_collector(self):
+        """Rows follow while they are collected; a shipper that is killed goes on where it was."""
+        with Collector("-a", self.archive, "--flush", "200ms") as c:
+            shipper = self.start()
+            self.gen(c.ports[0], 5000, 1)
+            self.until_lines(5000)
+            self.assertIn("another process", self.ship("--once", status=1).stderr)
+            [status] = [json.loads(s) for s in self.ship("--status", "--json", to="").stdout.splitlines()]
+            self.assertTrue(status["running"])
+            gen = subprocess.Popen([WEIR, "gen", "-n", "40000", "-r", "20k", "-q", "--seed", "2", f"127.0.0.1:{c.ports[0]}"])
+            for at in (10000, 20000, 30000):
+                self.until_lines(at)
+                shipper.kill()
+                shipper.wait()
+                shipper = self.start()
+            self.assertEqual(gen.wait(), 0)
+            self.until_lines(45000)
+            stats = c.stop()
+        shipper.send_signal(signal.SIGTERM)
+        self.assertEqual(shipper.wait(DEADLINE_S), 0)
+        self.ship("--once")
+        want, got = self.query(), self.lines()
+        self.assertEqual(len(want), 45000, stats)
+        self.same(set(got), set(want))  # some may have come twice
+
+
+if __name__ == "__main__":
+    unittest.main()
