@@ -58,6 +58,8 @@ struct ship {
     struct put puts[MAX_AHEAD]; /* a ring */
     size_t first_put, n_puts;
     uint64_t n_done; /* of the puts since the destination last failed */
+    uint64_t n_made; /* puts since it was opened */
+    uint64_t broken; /* files that could not be read in this round */
     bool unsaved;
     int64_t saved_ns, whole_ns;
     uint32_t settled[2]; /* greatest numbers of a minute ago and between */
@@ -321,6 +323,7 @@ static weir_status put_rows(ship *s, const struct ship_file *f, const char *stem
     }
     WEIR_TRY(s->o.ops->put(s->destination, &rows, err));
     struct put *p = &s->puts[(s->first_put + s->n_puts++) % MAX_AHEAD];
+    s->n_made++;
     *p = (struct put){
         .table = f->table, .to = rows.to, .rows = r->block.n, .last = !f->open && rows.to == all};
     memcpy(p->stem, stem, sizeof p->stem);
@@ -331,6 +334,7 @@ static weir_status put_rows(ship *s, const struct ship_file *f, const char *stem
 /* A failure of the file, not of the destination. */
 static void complain(ship *s, const char *path, const weir_err *err)
 {
+    s->broken++;
     if (s->complained && strcmp(s->complained, path) == 0)
         return;
     free(s->complained);
@@ -353,8 +357,10 @@ static weir_status put_part(ship *s, const struct ship_file *f, const char *stem
         return WEIR_OK;
     WEIR_TRY(need_columns(s, f->table, file, &c, err));
     if (!c->n) { /* it takes nothing of this table */
-        r = (struct query_follow_rows){.from = at - offset, .to = n};
-        return put_rows(s, f, stem, c, &r, offset, all, err);
+        bool last = !f->open && offset + n == all;
+        s->unsaved = true;
+        WEIR_TRY(archive_cursor_set(&s->cursor, f->table, stem, offset + n, last, err));
+        return archive_cursor_set(&s->ahead, f->table, stem, offset + n, last, err);
     }
     query_follow_open(c->follow, file, at - offset);
     for (;;) {
@@ -375,8 +381,8 @@ static weir_status put_part(ship *s, const struct ship_file *f, const char *stem
     }
 }
 
-/* All that a file has and that was not put. *more: there was something. */
-static weir_status put_file(ship *s, const struct ship_file *f, bool *more, weir_err *err)
+/* All that a file has and that was not put. */
+static weir_status put_file(ship *s, const struct ship_file *f, weir_err *err)
 {
     struct archive_cursor_file ahead = archive_cursor_of(&s->ahead, f->table, f->name);
     struct ship_parts p = {0};
@@ -394,8 +400,6 @@ static weir_status put_file(ship *s, const struct ship_file *f, bool *more, weir
     }
     uint64_t offset = 0;
     bool broken = false;
-    if (ahead.rows < p.rows)
-        *more = true;
     for (size_t i = 0; i < p.n && st == WEIR_OK && !broken; i++) {
         st = put_part(s, f, ahead.stem, p.parts[i].file, offset, p.rows, &broken, err);
         offset += parquet_n_rows(p.parts[i].file);
@@ -414,21 +418,24 @@ static weir_status put_file(ship *s, const struct ship_file *f, bool *more, weir
 
 /* ---- the loop ---- */
 
-/* One look and all it shows. */
+/* One look and all it shows. *more: there was something. */
 static weir_status one_round(ship *s, bool *more, weir_err *err)
 {
     const struct ship_file *files;
     size_t n;
     int64_t t = now_ns();
     bool whole = s->o.once || !s->whole_ns || t - s->whole_ns >= WHOLE_S * SECOND;
+    uint64_t made = s->n_made;
     *more = false;
+    s->broken = 0;
     WEIR_TRY(ship_source_look(s->source, &s->cursor, whole, &files, &n, err));
     if (whole) {
         s->whole_ns = t;
         raise_floor(s, files, n);
     }
     for (size_t i = 0; i < n; i++)
-        WEIR_TRY(put_file(s, &files[i], more, err));
+        WEIR_TRY(put_file(s, &files[i], err));
+    *more = s->n_made != made;
     return WEIR_OK;
 }
 
@@ -507,7 +514,11 @@ weir_status ship_run(ship *s, weir_err *err)
             break;
     }
     save(s, true);
-    return WEIR_OK;
+    return s->o.once && s->broken ? weir_err_set(err, WEIR_EFORMAT, 0,
+                                                 "%llu files cannot be read and are not delivered "
+                                                 "('weir archive verify' says more)",
+                                                 (unsigned long long)s->broken)
+                                  : WEIR_OK;
 }
 
 /* ---- open and close ---- */

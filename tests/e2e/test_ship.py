@@ -135,6 +135,21 @@ class Ship(unittest.TestCase):
         self.ship("--once")
         self.assertEqual(self.cursors(), [path])
 
+    def test_damaged_file(self):
+        """What cannot be read is said, and everything else comes."""
+        rows = self.fill()
+        path = self.files()[0]
+        with open(path, "r+b") as f:
+            f.truncate(os.path.getsize(path) // 2)
+        said = self.ship("--once", status=1).stderr
+        self.assertIn(os.path.basename(path), said)
+        self.assertIn("1 files cannot be read", said)
+        n = len(self.lines())
+        self.assertLess(n, rows)
+        self.assertGreater(n, rows // 2)
+        self.ship("--once", status=1)
+        self.assertEqual(len(self.lines()), n)
+
     def test_wrong_usage(self):
         self.fill(1000)
         for args, word in (((), "destination"), (("nowhere:x",), "nowhere"), (("--set", "x", "file:y"), "--set"),
