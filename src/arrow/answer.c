@@ -7,6 +7,7 @@
 #include "archive/archive.h"
 #include "arrow/gather.h"
 #include "base/err.h"
+#include "query/books.h"
 #include "query/complete.h"
 #include "query/extras.h"
 #include "query/format.h"
@@ -139,7 +140,8 @@ static weir_status run(weir_answer *a, weir_err *err)
     struct query_sink sink = {sink_begin, sink_block, sink_end, a};
     struct query_summary sum = {0};
     a->q.lookup = query_lookup_new();
-    if (!a->q.lookup)
+    a->q.books = query_books_new();
+    if (!a->q.lookup || !a->q.books)
         return no_memory(err);
     WEIR_TRY(query_lookup_options(a->q.lookup, a->q.paths, a->q.n_paths, err));
     WEIR_TRY(query_run(&a->q, true, &sink, &sum, err));
@@ -190,6 +192,7 @@ static void answer_free(weir_answer *a)
     drop_ready(a);
     arrow_gather_free(a->rows);
     query_lookup_free(a->q.lookup);
+    query_books_free(a->q.books);
     query_extras_done(&a->extras);
     free(a->fields.items);
     free((void *)a->fields.names);

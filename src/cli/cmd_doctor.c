@@ -30,9 +30,11 @@ enum { TEXT_WIDTH = 100 };
 
 #define DEFAULT_DIR "archive"
 #define SECOND_NS INT64_C(1000000000)
+#define MINUTE_US INT64_C(60000000)
 
 struct address {
     uint8_t addr[16], len;
+    bool found; /* something of it was there */
 };
 
 /* All of one call. */
@@ -42,6 +44,8 @@ struct visit {
     struct address *only; /* exporters that were asked for, n_only of them; 0: all */
     size_t n_only;
     int64_t from_us, to_us;
+    int64_t first_us,
+        last_us;      /* of all rows, whoever they are about; first_us INT64_MAX: there are none */
     bool failed;      /* an input could not be read: exit 1 */
     uint64_t packets; /* of captures */
     flow_batch *rows; /* of captures */
@@ -62,9 +66,12 @@ static bool on_row(void *user, const struct ledger_row *r)
 {
     struct visit *v = user;
     bool wanted = v->n_only == 0 || (r->exporter_len == 0 && !r->has_domain && r->version == 0);
-    for (size_t i = 0; i < v->n_only && !wanted; i++)
-        wanted = v->only[i].len == r->exporter_len &&
-                 memcmp(v->only[i].addr, r->exporter, r->exporter_len) == 0;
+    v->first_us = r->minute_us < v->first_us ? r->minute_us : v->first_us;
+    v->last_us = r->minute_us > v->last_us ? r->minute_us : v->last_us;
+    for (size_t i = 0; i < v->n_only; i++)
+        if (v->only[i].len == r->exporter_len &&
+            memcmp(v->only[i].addr, r->exporter, r->exporter_len) == 0)
+            wanted = v->only[i].found = true;
     return !wanted || ledger_findings_row(v->findings, r);
 }
 
@@ -84,6 +91,11 @@ static void read_archives(struct visit *v)
             v->failed = true;
             return;
         }
+        if (!S_ISDIR(st.st_mode)) {
+            log_error("%s is no archive, which is a directory (-r names a capture)", dirs[i]);
+            v->failed = true;
+            return;
+        }
     }
     const struct ledger_range range = {.from_us = v->from_us, .to_us = v->to_us};
     weir_err err = {0};
@@ -91,6 +103,11 @@ static void read_archives(struct visit *v)
         log_error("%s", err.msg);
         v->failed = true;
     }
+    for (size_t i = 0; i < n; i++)
+        if (ledger_findings_archive(v->findings, dirs[i], &range, &err) != WEIR_OK) {
+            log_error("%s", err.msg);
+            v->failed = true;
+        }
 }
 
 /* --- captures --- */
@@ -208,6 +225,14 @@ static void session_finish(struct session *s)
     session_done(s);
 }
 
+/* Octets that no capture had around them, as a file of one payload has them, are an export or the file is none of ours. */
+static bool is_stray(const struct capture_packet *p)
+{
+    unsigned version = p->len < 2 ? 0 : (unsigned)p->data[0] << 8 | p->data[1];
+    return p->from.transport != WEIR_FILE && p->from.family == 0 && version != 1 && version != 5 &&
+           version != 7 && version != 9 && version != 10;
+}
+
 /* An IPFIX file is a session of its own (RFC 5655 section 7.3.2); UDP payloads share one. */
 static void read_capture(struct visit *v, const char *path, struct session *shared)
 {
@@ -215,8 +240,11 @@ static void read_capture(struct visit *v, const char *path, struct session *shar
                                             .from = {.transport = WEIR_UDP}};
     capture *c;
     weir_err err = {0};
-    if (capture_open(path, &options, &c, &err) != WEIR_OK) {
-        log_error("%s", err.msg);
+    struct stat st;
+    bool dir = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (dir || capture_open(path, &options, &c, &err) != WEIR_OK) {
+        log_error("%s%s", dir ? path : err.msg,
+                  dir ? " is a directory, no capture (-R names an archive)" : "");
         v->failed = true;
         return;
     }
@@ -230,6 +258,14 @@ static void read_capture(struct visit *v, const char *path, struct session *shar
             log_warning("%s", err.msg);
             v->failed = true;
             continue;
+        }
+        if (is_stray(&p)) {
+            log_error(
+                "%s: neither a capture (pcap, pcapng) nor an IPFIX file, nor is payload %" PRIu64
+                " in it NetFlow 1, 5, 7, 9 or IPFIX",
+                path, p.number);
+            v->failed = true;
+            break;
         }
         struct session *s = p.from.transport == WEIR_FILE ? &own : shared;
         if (!s->decoder && !session_init(s, v))
@@ -363,6 +399,10 @@ static void add_finding(base_buf *b, const ledger_finding *f, const struct paint
 
 static void add_looked(base_buf *b, const struct ledger_looked *l)
 {
+    if (!l->rows) {
+        base_buf_str(b, "a ledger without rows");
+        return;
+    }
     base_buf_printf(b,
                     "%" PRIu64 " exporter%s, %" PRIu64 " stream%s, %" PRIu64 " packet%s, %" PRIu64
                     " flow%s in %" PRIu64 " minute%s, ",
@@ -402,20 +442,42 @@ static void add_text(base_buf *b, const ledger_findings *f, const struct paint *
     base_buf_char(b, '\n');
 }
 
-static void add_json(base_buf *b, const ledger_findings *f)
+static const char *text_of(const struct address *a, char out[INET6_ADDRSTRLEN])
 {
-    struct ledger_looked l;
+    return inet_ntop(a->len == 4 ? AF_INET : AF_INET6, a->addr, out, INET6_ADDRSTRLEN);
+}
+
+static void add_json_time(base_buf *b, int64_t us, bool there)
+{
     char t[BASE_TIME_TEXT];
+    if (there)
+        base_buf_printf(b, "\"%.*s\"", (int)base_time_text(t, us * 1000, 0), t);
+    else
+        base_buf_str(b, "null");
+}
+
+static void add_json(base_buf *b, const struct visit *v)
+{
+    const ledger_findings *f = v->findings;
+    struct ledger_looked l;
     ledger_findings_looked(f, &l);
     base_buf_printf(b,
                     "{\"looked\":{\"exporters\":%" PRIu64 ",\"streams\":%" PRIu64
                     ",\"packets\":%" PRIu64 ",\"flows\":%" PRIu64 ",\"minutes\":%" PRIu64
-                    ",\"rows\":%" PRIu64 ",\"rows_left_out\":%" PRIu64 ",\"from\":\"",
+                    ",\"rows\":%" PRIu64 ",\"rows_left_out\":%" PRIu64 ",\"from\":",
                     l.exporters, l.streams, l.packets, l.flows, l.minutes, l.rows, l.left_out);
-    base_buf_add(b, t, base_time_text(t, l.from_us * 1000, 0));
-    base_buf_str(b, "\",\"to\":\"");
-    base_buf_add(b, t, base_time_text(t, l.to_us * 1000, 0));
-    base_buf_str(b, "\"},\"findings\":[");
+    add_json_time(b, l.from_us, l.rows > 0);
+    base_buf_str(b, ",\"to\":");
+    add_json_time(b, l.to_us, l.rows > 0);
+    base_buf_str(b, ",\"unknown\":[");
+    const char *before = "";
+    for (size_t i = 0; i < v->n_only; i++)
+        if (!v->only[i].found) {
+            char addr[INET6_ADDRSTRLEN];
+            base_buf_printf(b, "%s\"%s\"", before, text_of(&v->only[i], addr));
+            before = ",";
+        }
+    base_buf_str(b, "]},\"findings\":[");
     for (size_t i = 0; i < ledger_findings_count(f); i++) {
         if (i)
             base_buf_char(b, ',');
@@ -425,6 +487,16 @@ static void add_json(base_buf *b, const ledger_findings *f)
 }
 
 /* --- the command --- */
+
+/* What was looked at, as it was named. */
+static const char *place_of(const struct visit *v)
+{
+    if (v->args->read.n)
+        return v->args->read.n == 1 ? v->args->read.items[0] : "these captures";
+    return v->args->archive.n > 1 ? "these archives"
+           : v->args->archive.n   ? v->args->archive.items[0]
+                                  : DEFAULT_DIR;
+}
 
 static int check_operands(struct visit *v, const struct cmd *cmd, int n, char **operands)
 {
@@ -462,16 +534,40 @@ static int check_operands(struct visit *v, const struct cmd *cmd, int n, char **
 /* Nothing was found to look at: say so, and why it may be. */
 static void say_nothing(const struct visit *v)
 {
+    const char *when = v->args->window ? " at that time" : "";
     if (v->failed)
         return;
     if (v->args->read.n)
-        log_error("no export packet%s%s to look at%s", v->n_only ? " of these exporters" : "",
-                  v->args->window ? " at that time" : "",
+        log_error("no export packet%s to look at%s", when,
                   v->args->port ? "" : " (--port names an unusual port)");
     else
-        log_error("no ledger%s%s in %s: has weir collect written to it?",
-                  v->n_only ? " of these exporters" : "", v->args->window ? " for that time" : "",
-                  v->args->archive.n ? v->args->archive.items[0] : DEFAULT_DIR);
+        log_error("no ledger%s in %s: has weir collect written to it?",
+                  v->args->window ? " for that time" : "", place_of(v));
+}
+
+/* Exporters that were asked for and that nobody has heard of. True: there are some. */
+static bool say_unknown(const struct visit *v)
+{
+    bool any = false;
+    base_buf span = {0};
+    add_span(&span, v->first_us, v->last_us + MINUTE_US);
+    for (size_t i = 0; i < v->n_only; i++) {
+        char addr[INET6_ADDRSTRLEN];
+        if (v->only[i].found)
+            continue;
+        any = true;
+        if (v->args->read.n)
+            log_error("nothing of exporter %s is in %s%s, %.*s", text_of(&v->only[i], addr),
+                      place_of(v), v->args->window ? " at that time" : "", (int)span.len,
+                      span.data ? span.data : "");
+        else
+            log_error(
+                "exporter %s is not in the ledger of %s%s, %.*s (weir exporters lists who is)",
+                text_of(&v->only[i], addr), place_of(v), v->args->window ? " at that time" : "",
+                (int)span.len, span.data ? span.data : "");
+    }
+    base_buf_done(&span);
+    return any;
 }
 
 static int report(struct visit *v)
@@ -483,16 +579,20 @@ static int report(struct visit *v)
     }
     struct ledger_looked looked;
     ledger_findings_looked(v->findings, &looked);
-    if (looked.rows == 0) {
+    bool any = v->first_us < INT64_MAX;
+    if (!any && ledger_findings_count(v->findings) == 0) {
         say_nothing(v);
         v->failed = true;
     }
+    bool unknown = any && say_unknown(v), known = v->n_only == 0;
+    for (size_t i = 0; i < v->n_only; i++)
+        known = known || v->only[i].found;
     base_buf out = {0};
     if (strcmp(v->args->format, "json") == 0)
-        add_json(&out, v->findings);
-    else if (looked.rows)
+        add_json(&out, v);
+    else if (ledger_findings_count(v->findings) || (looked.rows && known))
         add_text(&out, v->findings, paint_of(v->args));
-    bool bad = v->failed;
+    bool bad = v->failed || unknown;
     if (out.failed) {
         log_error("out of memory");
         bad = true;
@@ -509,7 +609,11 @@ static int report(struct visit *v)
 static int doctor_run(const void *args, int n, char **operands)
 {
     log_init("weir doctor", LOG_LEVEL_INFO);
-    struct visit v = {.args = args, .from_us = INT64_MIN, .to_us = INT64_MAX};
+    struct visit v = {.args = args,
+                      .from_us = INT64_MIN,
+                      .to_us = INT64_MAX,
+                      .first_us = INT64_MAX,
+                      .last_us = INT64_MIN};
     int status = check_operands(&v, &cmd_doctor, n, operands);
     if (status == 0) {
         v.findings = ledger_findings_new();
@@ -557,9 +661,11 @@ const struct cmd cmd_doctor = {
     .args_size = sizeof(struct doctor_args),
     .defaults = &doctor_defaults,
     .run = doctor_run,
-    .examples = "weir doctor                         # by the ledger of ./archive\n"
-                "weir doctor -R /var/flows -t -1d    # over the last day\n"
-                "weir doctor 192.0.2.1               # one exporter\n"
-                "weir doctor -r router.pcap          # by a capture\n"
-                "weir doctor -o json | jq '.findings[]'\n",
+    .examples =
+        "weir doctor                         # by the ledger of ./archive\n"
+        "weir doctor -R /var/flows -t -1d    # over the last day\n"
+        "weir doctor 192.0.2.1               # one exporter; exit status 1: it is not well, or "
+        "not in the ledger\n"
+        "weir doctor -r router.pcap          # by a capture\n"
+        "weir doctor -o json | jq '.findings[]'\n",
 };

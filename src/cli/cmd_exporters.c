@@ -356,12 +356,10 @@ static bool put_table(const struct show *s, base_buf *out)
 static void put_collector(const struct show *s, base_buf *out)
 {
     const struct ledger_collector *c = ledger_exporters_collector(s->all);
-    uint64_t listened = ledger_count(&c->sum, FLOW_LEDGER_listened);
     base_buf_str(out, "\nCollector: ");
     if (c->workers) {
         base_buf_str(out, "listened ");
-        put_span(out,
-                 (int64_t)(listened / c->workers > INT64_MAX ? INT64_MAX : listened / c->workers));
+        put_span(out, (int64_t)c->listened_us);
         base_buf_str(out, " of ");
         put_span(out, c->last_us - c->first_us);
         if (c->workers > 1)
@@ -658,6 +656,9 @@ static int look(const struct exporters_args *a, const char *const *dirs, size_t 
         return opt_usage(&cmd_exporters, "-t: %s", err.msg);
     ledger_exporters *x = ledger_exporters_new(strcmp(a->by, "domain") == 0);
     weir_status st = x ? ledger_each(dirs, n, &range, ledger_exporters_row, x, &err) : WEIR_ENOMEM;
+    for (size_t i = 0; x && i < n && st != WEIR_ENOMEM; i++)
+        if (ledger_findings_archive(ledger_exporters_findings(x), dirs[i], &range, &err) != WEIR_OK)
+            st = WEIR_ENOMEM;
     if (st != WEIR_OK) {
         log_error("%s", x ? err.msg : "out of memory");
         status = 1;

@@ -31,9 +31,12 @@ struct gen_args {
 enum {
     DEFAULT_FLOWS = 1000000,
     DEFAULT_RATE = 10000,
-    DEFAULT_START_S = 1767225600, /* 2026-01-01 00:00 UTC */
-    FAST_RATE = 1000000,          /* by which times are made where there is no rate */
-    LOOK_AT_CLOCK = 4096          /* flows or packets between two looks for progress */
+    DEFAULT_PAYLOAD = 1400,
+    FULL_V5 =
+        24 + GEN_MOST_RECORDS_V5 * 48, /* octets of a packet with all records that v5 allows */
+    DEFAULT_START_S = 1767225600,      /* 2026-01-01 00:00 UTC */
+    FAST_RATE = 1000000,               /* by which times are made where there is no rate */
+    LOOK_AT_CLOCK = 4096               /* flows or packets between two looks for progress */
 };
 
 static volatile bool stop;
@@ -59,6 +62,8 @@ struct plan {
     bool by_packets; /* send_rate counts packets */
     bool cycle;
 };
+
+static const char *const format_names[] = {[GEN_V5] = "v5", [GEN_V9] = "v9", [GEN_IPFIX] = "ipfix"};
 
 /* "N" or "N/M" with the suffixes of OPT_COUNT. */
 static bool parse_count(const char *text, const char *end, uint64_t *out)
@@ -209,16 +214,18 @@ static int plan_rate(struct plan *p)
     return 0;
 }
 
-static int plan_ranges(const struct plan *p)
+static int plan_ranges(struct plan *p)
 {
     const struct gen_args *a = p->args;
+    uint64_t max_payload = a->max_payload;
+    if (max_payload == UNSET)
+        max_payload = p->format == GEN_V5 && a->flows_per_packet > 28 ? FULL_V5 : DEFAULT_PAYLOAD;
     const struct {
         const char *name;
         uint64_t v, least, most;
     } rows[] = {
         {"exporters", a->exporters, 1, GEN_MOST_EXPORTERS},
-        {"max-payload", a->max_payload, GEN_LEAST_PAYLOAD, GEN_MOST_PAYLOAD},
-        {"flows-per-packet", a->flows_per_packet, 0, GEN_MOST_RECORDS},
+        {"max-payload", max_payload, GEN_LEAST_PAYLOAD, GEN_MOST_PAYLOAD},
         {"sampling", a->sampling, 1, p->format == GEN_V5 ? GEN_MOST_SAMPLING_V5 : UINT32_MAX},
         {"reorder", a->reorder, 0, 1000000},
     };
@@ -226,8 +233,19 @@ static int plan_ranges(const struct plan *p)
         if (rows[i].v < rows[i].least || rows[i].v > rows[i].most)
             return opt_usage(&cmd_gen, "--%s %" PRIu64 ": %" PRIu64 " to %" PRIu64, rows[i].name,
                              rows[i].v, rows[i].least, rows[i].most);
+    if (p->format == GEN_V5 && a->flows_per_packet > GEN_MOST_RECORDS_V5)
+        return opt_usage(&cmd_gen,
+                         "--flows-per-packet %" PRIu64 ": a packet of NetFlow v5 has at most %d",
+                         a->flows_per_packet, GEN_MOST_RECORDS_V5);
+    uint32_t most = gen_exporters_most_records(p->format, (uint32_t)max_payload);
+    if (a->flows_per_packet > most)
+        return opt_usage(&cmd_gen,
+                         "--flows-per-packet %" PRIu64 ": a packet of %s has at most %" PRIu32
+                         " in --max-payload %" PRIu64,
+                         a->flows_per_packet, format_names[p->format], most, max_payload);
     if (a->reorder == 1)
         return opt_usage(&cmd_gen, "--reorder 1: one packet of at least 2");
+    p->exporters.max_payload = (uint32_t)max_payload;
     return 0;
 }
 
@@ -261,7 +279,6 @@ static int make_plan(struct plan *p, const struct gen_args *a, int n, char **ope
     p->traffic.format = p->exporters.format = p->format;
     p->traffic.seed = a->seed;
     p->traffic.exporters = p->exporters.n = p->way.exporters = (uint32_t)a->exporters;
-    p->exporters.max_payload = (uint32_t)a->max_payload;
     p->exporters.max_records = (uint32_t)a->flows_per_packet;
     p->exporters.sampling = (uint32_t)a->sampling;
     p->exporters.keep_flows = a->csv != NULL;
@@ -478,8 +495,6 @@ static void close_all(struct run *run)
 
 /* --- what is said at the end -------------------------------------------------------------------- */
 
-static const char *const format_names[] = {[GEN_V5] = "v5", [GEN_V9] = "v9", [GEN_IPFIX] = "ipfix"};
-
 static weir_status write_truth(const struct run *run, weir_err *err)
 {
     const struct plan *p = run->plan;
@@ -598,7 +613,7 @@ static const struct gen_args gen_defaults = {
     .seconds = UNSET,
     .exporters = 4,
     .seed = 1,
-    .max_payload = 1400,
+    .max_payload = UNSET,
     .sampling = 1,
     .cycle = 1000000,
     .port = 2055,
@@ -619,8 +634,8 @@ static const struct opt gen_opts[] = {
     {"hosts", 0, OPT_STR, AT(hosts), "N/M", "internal and external hosts that talk (default 20k/400k)"},
     {"ipv6", '6', OPT_STR, AT(ipv6), "SHARE", "connections over IPv6, as 0.15 or 15%; none in v5 (default 0.15)"},
     {"seed", 's', OPT_U64, AT(seed), "N", "another seed, other flows (default 1)"},
-    {"flows-per-packet", 0, OPT_COUNT, AT(flows_per_packet), "N", "most flows of a packet (default what fits; v5 at most 30)"},
-    {"max-payload", 0, OPT_SIZE, AT(max_payload), "SIZE", "most octets of a packet's payload, 512 to 8972 (default 1400)"},
+    {"flows-per-packet", 0, OPT_COUNT, AT(flows_per_packet), "N", "most flows of a packet (default what fits into --max-payload; v5 at most 30)"},
+    {"max-payload", 0, OPT_SIZE, AT(max_payload), "SIZE", "most octets of a packet's payload, 512 to 8972 (default 1400; 1464 for 29 and 30 flows of v5)"},
     {"template-every", 0, OPT_STR, AT(template_every), "N|SPAN", "templates again after so many packets of an exporter, or so much time such as 30s (default 500)"},
     {"sampling", 0, OPT_COUNT, AT(sampling), "N", "announce that 1 of N packets is looked at; counters stay as they are (default 1)"},
     {"start", 0, OPT_STR, AT(start), "TIME", "when the flows in files begin, as 2026-11-22T21:05Z or @SECONDS (default 2026-01-01T00:00Z)"},

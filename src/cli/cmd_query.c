@@ -2,6 +2,7 @@
 #include "cli/cmd.h"
 
 #include "base/log.h"
+#include "query/books.h"
 #include "query/complete.h"
 #include "query/extras.h"
 #include "query/format.h"
@@ -973,7 +974,8 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
     p->q.progress = progress;
     p->q.user = r;
     p->q.lookup = query_lookup_new();
-    if (!p->q.lookup)
+    p->q.books = query_books_new();
+    if (!p->q.lookup || !p->q.books)
         s = weir_err_set(&err, WEIR_ENOMEM, 0, "out of memory");
     for (size_t i = 0; s == WEIR_OK && i < a->geo.n; i++)
         s = query_lookup_geo(p->q.lookup, a->geo.items[i], &err);
@@ -985,6 +987,7 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
         log_error("%s", err.msg);
         status = 1;
     }
+    query_books_free(p->q.books);
     query_lookup_free(p->q.lookup);
     return status;
 }

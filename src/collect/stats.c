@@ -186,6 +186,7 @@ static struct stats_part sum_of(const struct stats *s)
         o->octets_file += q->octets_file;
         o->octets_queued += q->octets_queued;
         o->failing |= q->failing;
+        o->checkpoints_failed += q->checkpoints_failed;
     }
     return all;
 }
@@ -223,9 +224,10 @@ void stats_json(base_buf *b, const struct stats *s)
                     ",\"octets_written\":%" PRIu64 ",\"octets_queued\":%" PRIu64
                     ",\"octets_file\":%" PRIu64 ",\"held_octets\":%" PRIu64 ",\"split\":%" PRIu64
                     ",\"unrendered\":%" PRIu64 ",\"failing\":%s,\"values_extra\":%" PRIu64
-                    "},\"exporters\":[",
+                    ",\"checkpoints_failed\":%" PRIu64 "},\"exporters\":[",
                     o->octets_written, o->octets_queued, o->octets_file, all.held_octets, all.split,
-                    all.unrendered, o->failing ? "true" : "false", all.values_extra);
+                    all.unrendered, o->failing ? "true" : "false", all.values_extra,
+                    o->checkpoints_failed);
     for (size_t i = 0, told = 0; i < s->n_parts; i++) {
         const base_buf *e = &s->parts[i].json;
         if (e->len && told++)
@@ -356,6 +358,9 @@ void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t m
     if (all.values_extra)
         base_buf_printf(b, "%s%" PRIu64 " values had no column and went into extra\n", prefix,
                         all.values_extra);
+    if (o->checkpoints_failed)
+        base_buf_printf(b, "%scheckpoints that could not be written %" PRIu64 "\n", prefix,
+                        o->checkpoints_failed);
     text_rest(b, c, prefix, "");
     text_exporters(b, s, prefix, max_exporters);
 }

@@ -543,9 +543,22 @@ static void load_states(worker *w)
         log_info("took up %" PRIu64 " templates from %s", n, w->cfg->state_path);
 }
 
+/* One copy of a checkpoint was taken up; the other one may have been the newer. */
+static void say_damaged(const char *path)
+{
+    struct ledger_checkpoint_state now;
+    if (ledger_checkpoint_look(path, &now, NULL) != WEIR_OK)
+        return;
+    for (int i = 0; i < 2; i++)
+        if (now.damaged[i])
+            log_warning("%s.%c is damaged, took up the other copy: about a second of counts before "
+                        "the collector ended is missing at most",
+                        path, 'a' + i);
+}
+
 /* One checkpoint: positions of whoever's exporters are ours, the account of its own worker (of one that is no more: the
  * first takes it). */
-static void load_checkpoint(worker *w, const char *path, bool account)
+static void load_checkpoint(worker *w, const char *path, bool account, ledger_taken *taken)
 {
     uint8_t *data;
     size_t len;
@@ -553,26 +566,43 @@ static void load_checkpoint(worker *w, const char *path, bool account)
     weir_status s = ledger_checkpoint_read(path, 0, &data, &len, &err);
     if (s == WEIR_OK) {
         struct ledger_checkpoint_data d;
+        bool stale = false;
         s = ledger_checkpoint_get(data, len, &d, &err);
-        if (s == WEIR_OK && account && d.account_len)
-            s = ledger_account_load(w->account, d.account, d.account_len, &err);
-        if (s == WEIR_OK && w->state_path && d.positions_len)
+        if (s == WEIR_OK && d.account_len)
+            s = ledger_account_resume(account ? w->account : NULL, d.account, d.account_len, taken,
+                                      &stale, &err);
+        if (stale && account)
+            log_warning("the checkpoint %s is older than the ledger (put back, or its newer copy "
+                        "is damaged): "
+                        "what was counted last before the collector ended is missing",
+                        path);
+        /* From old positions on, what came until they were forgotten would be missed. */
+        if (s == WEIR_OK && !stale && w->state_path && d.positions_len)
             s = weir_decoder_load_some(w->decoder, d.positions, d.positions_len, is_mine, w, &err);
         free(data);
     }
     if (s != WEIR_OK && s != WEIR_ENOTFOUND && account)
-        log_warning("the checkpoint %s is of no use: %s", path, err.msg);
+        log_warning(
+            "the checkpoint %s is of no use: %s (what was counted of the last minute before "
+            "the collector ended is missing)",
+            path, err.msg);
+    else if (s == WEIR_OK && account)
+        say_damaged(path);
 }
 
 static void load_checkpoints(worker *w)
 {
-    for (unsigned i = 0; i < MAX_WORKERS; i++) {
+    ledger_taken *taken = ledger_taken_new(w->cfg->archive->dir);
+    if (!taken)
+        log_error("out of memory: the checkpoints are not taken up");
+    for (unsigned i = 0; taken && i < MAX_WORKERS; i++) {
         char *name = ledger_checkpoint_path(w->cfg->archive->dir, i);
         bool stale = i >= w->opt.n_workers;
         if (name)
-            load_checkpoint(w, name, i == w->opt.index || (stale && !w->opt.index));
+            load_checkpoint(w, name, i == w->opt.index || (stale && !w->opt.index), taken);
         free(name);
     }
+    ledger_taken_free(taken);
 }
 
 /* Killed later, the next collector must find each exporter's state once and each row of the ledger once: with another number

@@ -64,7 +64,7 @@ struct writer {
 
     double warned; /* the writing thread's own */
     unsigned long held;
-    bool state_failed;
+    bool state_failed, checkpoint_failed;
 };
 
 /* ---- chunks ---- */
@@ -285,9 +285,38 @@ void writer_checkpoint(writer *w, uint8_t *data, size_t len)
     c->checkpoint_len = len;
 }
 
+/* What is wrong with the checkpoint is said when it begins and when it ends, and counted each time. */
+static void tell_checkpoint(writer *w, bool stored)
+{
+    const char *trouble = ledger_checkpoint_trouble(w->checkpoint);
+    bool failed = trouble || !stored;
+    if (failed) {
+        (void)pthread_mutex_lock(&w->lock);
+        w->n.checkpoints_failed++;
+        (void)pthread_mutex_unlock(&w->lock);
+    }
+    if (failed && !w->checkpoint_failed)
+        log_warning("the checkpoint cannot be written: %s (%s; move away what stands there: it is "
+                    "tried again each second)",
+                    trouble ? trouble : "out of memory",
+                    stored ? "its other copy alone is, flows are stored as ever"
+                           : "flows are stored as ever, but a kill loses what the ledger counts of "
+                             "the minute");
+    else if (!failed && w->checkpoint_failed)
+        log_info("the checkpoint can be written again");
+    w->checkpoint_failed = failed;
+}
+
+static bool put_checkpoint(writer *w, const uint8_t *data, size_t len)
+{
+    bool stored = ledger_checkpoint_write(w->checkpoint, data, len) == WEIR_OK;
+    tell_checkpoint(w, stored);
+    return stored;
+}
+
 bool writer_checkpoint_now(writer *w, const uint8_t *data, size_t len)
 {
-    return w->checkpoint && ledger_checkpoint_write(w->checkpoint, data, len) == WEIR_OK;
+    return w->checkpoint && put_checkpoint(w, data, len);
 }
 
 bool writer_submit(writer *w, bool force)
@@ -468,7 +497,7 @@ static weir_status store_batches(writer *w, struct chunk *c, weir_err *err)
     }
     /* Flows that are stored and not yet accounted for would be taken for lost after a crash, never the other way round. */
     if (c->checkpoint && w->checkpoint)
-        ledger_checkpoint_write(w->checkpoint, c->checkpoint, c->checkpoint_len);
+        (void)put_checkpoint(w, c->checkpoint, c->checkpoint_len);
     for (size_t i = 0; i < c->n_rates; i++) {
         const struct rate *r = &c->rates[i];
         archive_writer_sampling(w->archive, r->addr, r->len, r->domain, r->selector, r->rate,

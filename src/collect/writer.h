@@ -35,6 +35,8 @@ struct writer_counters {
     uint64_t octets_file;    /* as they are in the file */
     uint64_t octets_queued;  /* in memory, now */
     bool failing;            /* the last write did not succeed */
+    uint64_t
+        checkpoints_failed; /* times that a checkpoint could not be written, or one copy of it only */
 };
 
 struct writer_options {

@@ -8,7 +8,6 @@
 enum {
     FIRST_TEMPLATE = 256, /* of GEN_PLAIN; the other kinds follow */
     OPTIONS_TEMPLATE = 300,
-    V5_RECORDS = 30,
     MOST_RECORD = 160,
     OLDEST_MS = 1000, /* a packet is sent when its first flow is older */
     VARIABLE = 65535, /* RFC 7011 section 7 */
@@ -227,7 +226,7 @@ gen_exporters *gen_exporters_new(const struct gen_exporters_options *o, gen_pack
     x->format = &formats[o->format];
     x->take = take;
     x->user = user;
-    x->max_records = o->format == GEN_V5 ? V5_RECORDS : GEN_MOST_RECORDS;
+    x->max_records = o->format == GEN_V5 ? GEN_MOST_RECORDS_V5 : GEN_MOST_RECORDS;
     if (o->max_records && o->max_records < x->max_records)
         x->max_records = o->max_records;
     for (unsigned k = 0; k < x->format->n_kinds; k++) {
@@ -247,6 +246,21 @@ void gen_exporters_free(gen_exporters *x)
     for (uint32_t i = 0; i < x->o.n; i++)
         free(x->exporters[i].room);
     free(x);
+}
+
+uint32_t gen_exporters_most_records(enum gen_format format, uint32_t max_payload)
+{
+    const struct format *f = &formats[format];
+    uint32_t room = max_payload - f->head, shortest = UINT32_MAX;
+    for (unsigned k = 0; k < f->n_kinds; k++) {
+        uint32_t len = 0;
+        for (size_t i = 0; i < f->layouts[k].n; i++)
+            len += f->layouts[k].fields[i].len == VARIABLE ? 1 : f->layouts[k].fields[i].len;
+        shortest = len < shortest ? len : shortest;
+    }
+    if (format == GEN_V5)
+        return room / shortest < GEN_MOST_RECORDS_V5 ? room / shortest : GEN_MOST_RECORDS_V5;
+    return ((room - 4) & ~3u) / shortest; /* a set has its head and ends at a multiple of 4 */
 }
 
 uint32_t gen_exporters_domain(const gen_exporters *x, uint32_t exporter)

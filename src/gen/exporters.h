@@ -10,6 +10,7 @@ enum {
     GEN_LEAST_PAYLOAD = 512, /* holds a packet of all templates */
     GEN_MOST_PAYLOAD = 8972, /* of an Ethernet frame of 9000 octets */
     GEN_MOST_RECORDS = GEN_MOST_PAYLOAD / 48,
+    GEN_MOST_RECORDS_V5 = 30,     /* that its collectors have room for */
     GEN_MOST_SAMPLING_V5 = 0x3fff /* 14 bits of the header */
 };
 
@@ -37,6 +38,9 @@ struct gen_packet {
     uint32_t exporter;
     uint16_t len, n_records, n_ipv6;
 };
+
+/* The most records that a packet of so many octets can hold, all of them of the shortest kind. */
+uint32_t gen_exporters_most_records(enum gen_format format, uint32_t max_payload);
 
 typedef struct gen_exporters gen_exporters;
 

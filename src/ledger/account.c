@@ -1143,3 +1143,116 @@ weir_status ledger_account_load(ledger_account *a, const uint8_t *data, size_t l
                             "saved account: this one has counted something already");
     return ledger_account_parse(data, len, true, SIZE_MAX, in->ready, err);
 }
+
+/* What follows for who goes on, alone. n: rows that are none of it. */
+static weir_status append_following(flow_batch *out, const uint8_t *data, size_t len, uint32_t n,
+                                    weir_err *err)
+{
+    flow_batch *all = flow_batch_new(FLOW_TABLE_LEDGER);
+    if (!all)
+        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    weir_status s = ledger_account_parse(data, len, true, SIZE_MAX, all, err);
+    if (s == WEIR_OK) {
+        flow_batch_cut(all, flow_batch_rows(all) - n);
+        s = flow_batch_append(out, all, err);
+    }
+    flow_batch_free(all);
+    return s;
+}
+
+/* Rows that follow each other and are not in the ledger. */
+struct untaken {
+    uint32_t from, to;
+    base_buf octets;
+};
+
+/* Into a malloc'ed array; false: out of memory. */
+static bool find_untaken(const flow_batch *rows, ledger_taken *taken, struct untaken **out,
+                         size_t *n_out)
+{
+    struct ledger_part p;
+    struct untaken *all = NULL;
+    size_t n = 0, cap = 0;
+    for (uint32_t from = 0; ledger_part_at(rows, from, &p); from = p.to) {
+        if (p.has_minute && ledger_taken_has(taken, p.minute_us, p.worker, p.last_us))
+            continue;
+        if (n && all[n - 1].to == p.from) {
+            all[n - 1].to = p.to;
+            continue;
+        }
+        if (n == cap) {
+            cap = cap ? 2 * cap : 16;
+            struct untaken *more = realloc(all, cap * sizeof *more);
+            if (!more) {
+                free(all);
+                return false;
+            }
+            all = more;
+        }
+        all[n++] = (struct untaken){.from = p.from, .to = p.to};
+    }
+    *out = all;
+    *n_out = n;
+    return true;
+}
+
+/* What of the parts of a checkpoint is not in the ledger, behind the rows of out. rows is cut on the way. */
+static weir_status append_untaken(flow_batch *out, flow_batch *rows, ledger_taken *taken,
+                                  weir_err *err)
+{
+    struct untaken *all = NULL;
+    size_t n = 0;
+    flow_batch *part = flow_batch_new(FLOW_TABLE_LEDGER);
+    weir_status s = part && find_untaken(rows, taken, &all, &n)
+                        ? WEIR_OK
+                        : weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    for (size_t i = n; i-- > 0 && s == WEIR_OK;) { /* from behind, so that each row is saved once */
+        flow_batch_cut(rows, all[i].to);
+        flow_batch_save(rows, all[i].from, &all[i].octets);
+        if (all[i].octets.failed)
+            s = weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    }
+    for (size_t i = 0; i < n && s == WEIR_OK; i++) {
+        flow_batch_reset(part);
+        s = flow_batch_load(part, (const uint8_t *)all[i].octets.data, all[i].octets.len, err);
+        if (s == WEIR_OK)
+            s = flow_batch_append(out, part, err);
+    }
+    for (size_t i = 0; i < n; i++)
+        base_buf_done(&all[i].octets);
+    free(all);
+    flow_batch_free(part);
+    return s;
+}
+
+weir_status ledger_account_resume(ledger_account *a, const uint8_t *data, size_t len,
+                                  ledger_taken *taken, bool *stale, weir_err *err)
+{
+    flow_batch *rows = flow_batch_new(FLOW_TABLE_LEDGER);
+    struct ledger_part p, newest = {0};
+    int64_t least = INT64_MAX;
+    bool any = false; /* part that the ledger has */
+    *stale = false;
+    if (!rows)
+        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+    weir_status s = ledger_account_parse(data, len, false, SIZE_MAX, rows, err);
+    for (uint32_t from = 0; s == WEIR_OK && ledger_part_at(rows, from, &p); from = p.to)
+        if (p.has_minute) {
+            least = p.minute_us < least ? p.minute_us : least;
+            newest = p;
+        }
+    if (s == WEIR_OK && newest.has_minute)
+        s = ledger_taken_since(taken, least, err);
+    if (s == WEIR_OK && newest.has_minute)
+        *stale = ledger_taken_is_behind(taken, newest.minute_us, newest.worker, newest.last_us);
+    for (uint32_t from = 0; s == WEIR_OK && ledger_part_at(rows, from, &p); from = p.to)
+        any |= p.has_minute && ledger_taken_has(taken, p.minute_us, p.worker, p.last_us);
+    if (s == WEIR_OK && a && !any && !*stale)
+        s = ledger_account_load(a, data, len, err);
+    else if (s == WEIR_OK && a && !*stale)
+        s = append_following(a->in->ready, data, len, flow_batch_rows(rows), err);
+    if (s == WEIR_OK && a && (any || *stale))
+        s = append_untaken(a->in->ready, rows, taken, err);
+    flow_batch_free(rows);
+    return s;
+}

@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "flow/batch.h"
+#include "ledger/taken.h"
 
 #include <weir/decoder.h>
 
@@ -81,6 +82,12 @@ void ledger_account_receiver(ledger_account *a, const struct ledger_receiver *to
  * nothing yet. WEIR_EFORMAT: damaged. */
 weir_status ledger_account_save(const ledger_account *a, base_buf *out);
 weir_status ledger_account_load(ledger_account *a, const uint8_t *data, size_t len, weir_err *err);
+
+/* The same of a checkpoint beside an archive, which may be older than the archive: rows that its ledger has already are left out.
+ * *stale: the ledger goes on behind it, so how things stood then (what was waiting, where sequence numbers were) is of no
+ * use. a NULL: nothing is loaded, only *stale is found. */
+weir_status ledger_account_resume(ledger_account *a, const uint8_t *data, size_t len,
+                                  ledger_taken *taken, bool *stale, weir_err *err);
 
 /* The rows of such octets alone, appended to a batch that takes at most so much memory then. They are parts: rows of one
  * minute, of which the last is the collector's own where it listens (no exporter, domain and version); its column `last`

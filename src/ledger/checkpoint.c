@@ -18,10 +18,13 @@ static const char *const suffixes[2] = {".a", ".b"};
 enum { HEAD = 24, TAIL = 8, ROOM = 64 << 10, MAX_OCTETS = 1 << 30 };
 
 struct ledger_checkpoint {
-    int fd[2];
+    char *names[2];
+    int fd[2];      /* -1: it cannot be opened */
     size_t room[2]; /* octets that the file has on the disk */
     uint64_t serial;
+    int newest; /* the copy that has it, -1: none yet */
     base_buf head;
+    weir_err trouble; /* msg empty: none */
 };
 
 static char *name_of(const char *path, int i)
@@ -107,32 +110,98 @@ weir_status ledger_checkpoint_read(const char *path, size_t most, uint8_t **out,
                  : weir_err_set(err, WEIR_ENOTFOUND, 0, "there is no %s.a", path);
 }
 
+/* Whether a file has never been written to: it has its room at most. */
+static bool is_blank(int fd)
+{
+    uint8_t head[HEAD], zero[HEAD] = {0};
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+           (st.st_size == 0 || (st.st_size >= HEAD && read_all(fd, head, sizeof head) &&
+                                memcmp(head, zero, sizeof head) == 0));
+}
+
+weir_status ledger_checkpoint_look(const char *path, struct ledger_checkpoint_state *out,
+                                   weir_err *err)
+{
+    bool blank[2] = {false, false};
+    uint64_t newest = 0;
+    *out = (struct ledger_checkpoint_state){0};
+    for (int i = 0; i < 2; i++) {
+        char *name = name_of(path, i);
+        if (!name)
+            return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+        int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        int why = errno;
+        free(name);
+        struct stat st;
+        uint64_t serial = 0;
+        uint8_t *data = NULL;
+        size_t len;
+        if (fd >= 0 && fstat(fd, &st) == 0) {
+            int64_t us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+            out->modified_us = us > out->modified_us ? us : out->modified_us;
+        }
+        out->whole[i] = read_one(fd, MAX_OCTETS, &serial, &data, &len);
+        blank[i] = fd < 0 ? why == ENOENT : !out->whole[i] && is_blank(fd);
+        out->damaged[i] = !out->whole[i] && !blank[i];
+        newest = out->whole[i] && serial > newest ? serial : newest;
+        free(data);
+        if (fd >= 0)
+            (void)close(fd);
+    }
+    /* They are written in turn: when there is a second one, both have been. */
+    for (int i = 0; i < 2; i++)
+        out->damaged[i] = out->damaged[i] || (blank[i] && newest > 1);
+    return WEIR_OK;
+}
+
+/* errno, or what else is wrong with a copy. */
+static void note_trouble(ledger_checkpoint *c, int i, int why)
+{
+    (void)weir_err_set(&c->trouble, WEIR_EIO, 0, "%s: %s", c->names[i],
+                       why ? strerror(why) : "Not a file");
+}
+
+static void open_copy(ledger_checkpoint *c, int i)
+{
+    struct stat st;
+    c->fd[i] = open(c->names[i], O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (c->fd[i] < 0) {
+        note_trouble(c, i, errno);
+        return;
+    }
+    if (fstat(c->fd[i], &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(c->fd[i]);
+        c->fd[i] = -1;
+        note_trouble(c, i, 0);
+        return;
+    }
+    c->room[i] = (size_t)st.st_size;
+    uint64_t serial;
+    uint8_t *data;
+    size_t len;
+    if (read_one(c->fd[i], MAX_OCTETS, &serial, &data, &len)) {
+        free(data);
+        if (serial > c->serial) {
+            c->serial = serial;
+            c->newest = i;
+        }
+    }
+}
+
 weir_status ledger_checkpoint_open(const char *path, ledger_checkpoint **out, weir_err *err)
 {
     ledger_checkpoint *c = calloc(1, sizeof *c);
     if (!c)
         return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
-    c->fd[0] = c->fd[1] = -1;
+    c->fd[0] = c->fd[1] = c->newest = -1;
     for (int i = 0; i < 2; i++) {
-        char *name = name_of(path, i);
-        c->fd[i] = name ? open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
-        int why = name ? errno : ENOMEM;
-        free(name);
-        if (c->fd[i] < 0) {
+        c->names[i] = name_of(path, i);
+        if (!c->names[i]) {
             ledger_checkpoint_close(c);
-            return weir_err_set(err, WEIR_EIO, 0, "cannot open %s%s: %s", path, suffixes[i],
-                                strerror(why));
+            return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
         }
-        struct stat st;
-        if (fstat(c->fd[i], &st) == 0)
-            c->room[i] = (size_t)st.st_size;
-        uint64_t serial;
-        uint8_t *data;
-        size_t len;
-        if (read_one(c->fd[i], MAX_OCTETS, &serial, &data, &len)) {
-            c->serial = serial > c->serial ? serial : c->serial;
-            free(data);
-        }
+        open_copy(c, i);
     }
     *out = c;
     return WEIR_OK;
@@ -142,18 +211,45 @@ void ledger_checkpoint_close(ledger_checkpoint *c)
 {
     if (!c)
         return;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (c->fd[i] >= 0)
             (void)close(c->fd[i]);
+        free(c->names[i]);
+    }
     base_buf_done(&c->head);
     free(c);
+}
+
+const char *ledger_checkpoint_trouble(const ledger_checkpoint *c)
+{
+    return c->trouble.msg[0] ? c->trouble.msg : NULL;
+}
+
+/* Room on the disk for so many octets, and half as much again: a disk that fills up later does not matter. */
+static bool make_room(ledger_checkpoint *c, int i, size_t octets)
+{
+    size_t room = octets + octets / 2 < ROOM ? ROOM : octets + octets / 2;
+    if (octets <= c->room[i])
+        return true;
+    if (posix_fallocate(c->fd[i], 0, (off_t)room) != 0)
+        return false;
+    c->room[i] = room;
+    return true;
 }
 
 weir_status ledger_checkpoint_write(ledger_checkpoint *c, const uint8_t *data, size_t len)
 {
     if (len > MAX_OCTETS)
         return WEIR_ELIMIT;
-    int i = (int)((c->serial + 1) & 1);
+    c->trouble = (weir_err){0};
+    for (int i = 0; i < 2; i++)
+        if (c->fd[i] < 0)
+            open_copy(c, i);
+    int i = c->newest < 0 ? (int)((c->serial + 1) & 1) : !c->newest;
+    bool alone = c->fd[i] < 0 || c->fd[!i] < 0;
+    i = c->fd[i] < 0 ? !i : i;
+    if (c->fd[i] < 0)
+        return WEIR_EIO;
     base_buf *b = &c->head;
     base_buf_reset(b);
     base_buf_add(b, magic, sizeof magic);
@@ -166,18 +262,22 @@ weir_status ledger_checkpoint_write(ledger_checkpoint *c, const uint8_t *data, s
         b->failed = false;
         return WEIR_ENOMEM;
     }
-    /* Half as much again: a disk that fills up later does not matter. */
-    size_t room = b->len + b->len / 2 < ROOM ? ROOM : b->len + b->len / 2;
-    if (b->len > c->room[i] && posix_fallocate(c->fd[i], 0, (off_t)room) == 0)
-        c->room[i] = room;
+    /* What has no other copy is only overwritten where that cannot fail half way. */
+    if (!make_room(c, i, b->len) && alone) {
+        note_trouble(c, i, ENOSPC);
+        return WEIR_EIO;
+    }
     for (size_t done = 0; done < b->len;) {
         ssize_t n = pwrite(c->fd[i], b->data + done, b->len - done, (off_t)done);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
+        if (n <= 0) {
+            note_trouble(c, i, n < 0 ? errno : ENOSPC);
             return WEIR_EIO;
+        }
         done += (size_t)n;
     }
+    c->newest = i;
     c->serial++;
     return WEIR_OK;
 }

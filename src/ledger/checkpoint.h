@@ -25,17 +25,34 @@ enum { LEDGER_CHECKPOINTS = 256 }; /* beside an archive, at most */
 /* DIR/weir.checkpoint-wN, for worker N of an archive; malloc'ed, NULL: out of memory. */
 char *ledger_checkpoint_path(const char *dir, unsigned worker);
 
-/* Opens both files, made when missing, and goes on behind the newer one. WEIR_EIO: err names the file; WEIR_ENOMEM. */
+/* Opens both copies, made when missing, and goes on behind the newer one. A copy that cannot be opened, or is no file, stays as
+ * it is and is tried again with each write. WEIR_ENOMEM. */
 weir_status ledger_checkpoint_open(const char *path, ledger_checkpoint **out, weir_err *err);
 void ledger_checkpoint_close(ledger_checkpoint *c); /* takes NULL */
-/* WEIR_EIO: what was there stays. */
+
+/* Where one copy cannot be written at all, the other one is each time: then a kill in the middle of that leaves none.
+ * WEIR_EIO, WEIR_ENOMEM, WEIR_ELIMIT: the newest that is whole stays. */
 weir_status ledger_checkpoint_write(ledger_checkpoint *c, const uint8_t *data, size_t len);
+
+/* What was wrong with a copy when it was opened or written last, "DIR/weir.checkpoint-w0.a: Is a directory"; NULL: nothing. Until
+ * the next write. */
+const char *ledger_checkpoint_trouble(const ledger_checkpoint *c);
 
 /* The newer whole one, of at most `most` octets (0: 1 GiB): *out is malloc'ed, the caller's. Also while it is written.
  * WEIR_ENOTFOUND: none; WEIR_EFORMAT: both are damaged; WEIR_ENOMEM. */
 weir_status ledger_checkpoint_read(const char *path, size_t most, uint8_t **out, size_t *len,
                                    weir_err *err);
 void ledger_checkpoint_remove(const char *path);
+
+/* How the copies are, whichever is the newer one. A collector that is just writing leaves one looking damaged for less than a
+ * moment. */
+struct ledger_checkpoint_state {
+    bool whole[2];   /* .a, .b */
+    bool damaged[2]; /* torn, no file, not to be read; or gone although it must have been written */
+    int64_t modified_us; /* when the newer file was written to last; 0: there is none */
+};
+weir_status ledger_checkpoint_look(const char *path, struct ledger_checkpoint_state *out,
+                                   weir_err *err); /* WEIR_ENOMEM */
 
 /* What it holds. */
 struct ledger_checkpoint_data {

@@ -10,10 +10,14 @@
 static const int64_t MINUTE = 60000000, SECOND = 1000000;
 
 enum {
-    SLACK_US = 2000000,  /* so much less than a minute of listening is no interruption */
-    LATE_US = 180000000, /* the current minute has no row yet, and a row takes its time */
-    MAX_SPANS = 1 << 22  /* minutes with an interruption that are looked at */
+    SLACK_US = 2000000,   /* so much less than a minute of listening is no interruption */
+    LATE_US = 180000000,  /* the current minute has no row yet, and a row takes its time */
+    MAX_SPANS = 1 << 22,  /* minutes with an interruption that are looked at */
+    MAX_MINUTES = 1 << 23 /* that are held against the archive */
 };
+
+/* Exporters without an address. */
+enum { COLLECTOR, OTHERS /* beyond LEDGER_MAX_EXPORTERS */, N_FIXED };
 
 static const enum flow_ledger_id used[] = {
     FLOW_LEDGER_packets,
@@ -50,7 +54,8 @@ struct run {
 };
 
 struct exporter {
-    uint8_t addr[17]; /* its length is the last octet */
+    uint8_t addr
+        [18]; /* its length is the last octet but one; the last: rows of it that may not be asked for */
     bool loses;
     uint64_t packets, unnumbered; /* the latter: of NetFlow v1 */
     double flows, decoded;        /* for its average */
@@ -64,11 +69,17 @@ struct span {
     int64_t from, to, listened;
 };
 
+/* Flows that are counted and not in the archive, from one span to the next. */
+struct astray {
+    int64_t from, to;
+    double flows;
+};
+
 struct reading {
     ledger_complete *out;
     ledger_about_fn *about;
     void *user;
-    struct exporter *exporters; /* n of them; the first one has no address */
+    struct exporter *exporters; /* n of them; the first are COLLECTOR and OTHERS */
     size_t n, cap;
     uint32_t *index; /* exporter + 1 */
     size_t slots;
@@ -76,18 +87,26 @@ struct reading {
     uint64_t packets;    /* of all exporters, asked for or not */
     uint64_t unnumbered; /* of those asked for */
     double flows, decoded;
+    double all_flows, all_decoded; /* the same, asked for or not */
     struct span *spans;
     size_t n_spans, cap_spans;
-    int64_t minute, listened; /* of the collector's rows at hand; listened -1: none */
+    int64_t minute, listened;   /* of the collector's rows at hand; listened -1: none */
+    struct ledger_books *books; /* of the archive at hand; NULL: not known */
+    struct ledger_minute *minutes;
+    size_t n_minutes, cap_minutes;
+    struct span
+        *proven; /* in which it ran, for it has flows of them that its ledger does not count */
+    size_t n_proven, cap_proven;
+    struct astray astray[2]; /* [1]: that may not be asked for */
     bool failed;
 };
 
 /* ---- exporters and their losses ---- */
 
-static struct exporter *exporter_of(struct reading *x, const struct ledger_row *row)
+static struct exporter *exporter_of(struct reading *x, const struct ledger_row *row, bool maybe)
 {
     if (!row->exporter_len)
-        return &x->exporters[0];
+        return &x->exporters[COLLECTOR];
     if (x->slots < 2 * (x->n + 1)) {
         size_t slots = x->slots ? 2 * x->slots : 256;
         uint32_t *index = calloc(slots, sizeof *index);
@@ -95,7 +114,7 @@ static struct exporter *exporter_of(struct reading *x, const struct ledger_row *
             x->failed = true;
             return NULL;
         }
-        for (size_t i = 1; i < x->n; i++) {
+        for (size_t i = N_FIXED; i < x->n; i++) {
             size_t at =
                 base_hash(x->exporters[i].addr, sizeof x->exporters[i].addr, x->seed) & (slots - 1);
             while (index[at])
@@ -106,9 +125,10 @@ static struct exporter *exporter_of(struct reading *x, const struct ledger_row *
         x->index = index;
         x->slots = slots;
     }
-    uint8_t key[17] = {0};
+    uint8_t key[18] = {0};
     memcpy(key, row->exporter, row->exporter_len);
     key[16] = row->exporter_len;
+    key[17] = maybe;
     size_t at = base_hash(key, sizeof key, x->seed) & (x->slots - 1);
     for (; x->index[at]; at = (at + 1) & (x->slots - 1)) {
         struct exporter *e = &x->exporters[x->index[at] - 1];
@@ -116,7 +136,7 @@ static struct exporter *exporter_of(struct reading *x, const struct ledger_row *
             return e;
     }
     if (x->n == LEDGER_MAX_EXPORTERS)
-        return &x->exporters[0];
+        return &x->exporters[maybe ? COLLECTOR : OTHERS];
     if (x->n == x->cap) {
         struct exporter *more = realloc(x->exporters, 2 * x->cap * sizeof *more);
         if (!more) {
@@ -142,11 +162,15 @@ static double average(const struct reading *x, const struct exporter *e,
         return near;
     if (e->flows > 0 && e->decoded > 0)
         return e->flows / e->decoded;
-    return x->flows > 0 && x->decoded > 0 ? x->flows / x->decoded : 1;
+    if (x->flows > 0 && x->decoded > 0)
+        return x->flows / x->decoded;
+    return x->all_flows > 0 && x->all_decoded > 0 ? x->all_flows / x->all_decoded : 1;
 }
 
 static bool larger(const struct ledger_loss *a, const struct ledger_loss *b)
 {
+    if (a->maybe != b->maybe)
+        return b->maybe;
     if (a->flows > b->flows || a->flows < b->flows)
         return a->flows > b->flows;
     if (a->packets != b->packets)
@@ -181,8 +205,14 @@ static void close_run(struct reading *x, struct exporter *e, enum ledger_cause c
     if (!r->open)
         return;
     r->open = false;
-    if (cause == LEDGER_CAUSE_QUEUE)
-        share = e->packets ? (double)e->unnumbered / (double)e->packets : 1;
+    bool maybe = e->addr[17];
+    if (cause == LEDGER_CAUSE_QUEUE && e->packets)
+        share = (double)e->unnumbered / (double)e->packets;
+    else if (cause == LEDGER_CAUSE_QUEUE)
+        share =
+            maybe && e->addr[16] ? 0 : 1; /* of an exporter's other streams nothing is known here */
+    else if (cause == LEDGER_CAUSE_NO_ROOM)
+        share = 1; /* who they were of comes behind them in a minute */
     else if (cause == LEDGER_CAUSE_KERNEL && x->packets)
         share = (double)x->unnumbered / (double)x->packets;
     if (share > 0) {
@@ -191,21 +221,29 @@ static void close_run(struct reading *x, struct exporter *e, enum ledger_cause c
     }
     if (!(r->flows > 0))
         return;
-    c->lost += r->flows;
-    c->estimated |= r->estimated;
+    if (maybe) {
+        c->maybe += r->flows;
+        c->maybe_estimated |= r->estimated;
+    } else {
+        c->lost += r->flows;
+        c->estimated |= r->estimated;
+    }
     if (cause == LEDGER_CAUSE_SEQUENCE) {
         e->gap_units += r->units;
         e->gap_flows += r->flows;
     }
-    c->exporters_with_loss += !e->loses && (e->addr[16] || cause != LEDGER_CAUSE_KERNEL);
-    e->loses = true;
+    if (!maybe) {
+        c->exporters_with_loss += !e->loses && (e->addr[16] || cause != LEDGER_CAUSE_KERNEL);
+        e->loses = true;
+    }
     struct ledger_loss loss = {.exporter_len = e->addr[16],
                                .cause = cause,
                                .from_us = r->from,
                                .to_us = r->to,
                                .flows = r->flows,
                                .packets = r->packets,
-                               .estimated = r->estimated};
+                               .estimated = r->estimated,
+                               .maybe = maybe};
     memcpy(loss.exporter, e->addr, sizeof loss.exporter);
     keep(c, &loss);
 }
@@ -252,7 +290,8 @@ static void lose_units(struct reading *x, struct exporter *e, int64_t minute, in
         double back = e->gap_flows * ((double)here / (double)e->gap_units);
         e->gap_flows -= back;
         e->gap_units -= here;
-        x->out->lost = x->out->lost > back ? x->out->lost - back : 0;
+        double *of = e->addr[17] ? &x->out->maybe : &x->out->lost;
+        *of = *of > back ? *of - back : 0;
     }
 }
 
@@ -314,7 +353,7 @@ static void down(struct reading *x, int64_t from, int64_t to, int64_t us)
     if (us <= 0 || from > c->to_us || to <= c->from_us)
         return;
     c->down_us += us;
-    struct run *r = &x->exporters[0].runs[LEDGER_CAUSE_DOWN];
+    struct run *r = &x->exporters[COLLECTOR].runs[LEDGER_CAUSE_DOWN];
     if (r->open && r->to == from) {
         r->to = to;
         return;
@@ -325,12 +364,64 @@ static void down(struct reading *x, int64_t from, int64_t to, int64_t us)
     *r = (struct run){.open = true, .from = from, .to = to};
 }
 
+/* In order, and together where they overlap. */
+static void sort_proven(struct reading *x)
+{
+    size_t n = 0;
+    if (x->n_proven)
+        qsort(x->proven, x->n_proven, sizeof *x->proven, compare_spans);
+    for (size_t i = 0; i < x->n_proven; i++) {
+        const struct span *p = &x->proven[i];
+        struct span *last = n ? &x->proven[n - 1] : NULL;
+        if (last && p->from <= last->to)
+            last->to = p->to > last->to ? p->to : last->to;
+        else
+            x->proven[n++] = *p;
+    }
+    x->n_proven = n;
+}
+
+/* The first that ends behind this moment. */
+static size_t proven_behind(const struct reading *x, int64_t us)
+{
+    size_t from = 0, to = x->n_proven;
+    while (from < to) {
+        size_t at = from + (to - from) / 2;
+        if (x->proven[at].to <= us)
+            from = at + 1;
+        else
+            to = at;
+    }
+    return from;
+}
+
+/* A gap between two minutes of the ledger: it is one where no flows say otherwise. */
+static void down_between(struct reading *x, int64_t from, int64_t to)
+{
+    for (size_t i = proven_behind(x, from); i < x->n_proven && x->proven[i].from < to; i++) {
+        const struct span *p = &x->proven[i];
+        if (p->from > from)
+            down(x, from, p->from, p->from - from);
+        from = p->to;
+    }
+    if (from < to)
+        down(x, from, to, to - from);
+}
+
+/* It ran for longer than is known. */
+static bool is_proven(const struct reading *x, const struct span *s)
+{
+    size_t i = proven_behind(x, s->from);
+    return i < x->n_proven && x->proven[i].from < s->to;
+}
+
 /* Between the first and the last minute of one collector. The edges are where it began and ended. */
 static void find_down(struct reading *x)
 {
     if (x->listened >= 0)
         add_span(x, x->minute, x->listened);
     x->listened = -1;
+    sort_proven(x);
     if (x->n_spans)
         qsort(x->spans, x->n_spans, sizeof *x->spans, compare_spans);
     size_t n = 0; /* pieces of one minute, from two partitions, together */
@@ -352,11 +443,11 @@ static void find_down(struct reading *x)
     for (size_t i = 0; i < n; i++) {
         const struct span *s = &x->spans[i];
         if (i && x->spans[i - 1].to < s->from)
-            down(x, x->spans[i - 1].to, s->from, s->from - x->spans[i - 1].to);
-        if (i && i + 1 < n && s->to - s->from - s->listened > 0)
+            down_between(x, x->spans[i - 1].to, s->from);
+        if (i && i + 1 < n && s->to - s->from - s->listened > 0 && !is_proven(x, s))
             down(x, s->from, s->to, s->to - s->from - s->listened);
     }
-    struct run *r = &x->exporters[0].runs[LEDGER_CAUSE_DOWN];
+    struct run *r = &x->exporters[COLLECTOR].runs[LEDGER_CAUSE_DOWN];
     if (r->open)
         keep(x->out,
              &(struct ledger_loss){.cause = LEDGER_CAUSE_DOWN, .from_us = r->from, .to_us = r->to});
@@ -370,7 +461,9 @@ void ledger_missing_of(const struct ledger_row *row, double average, struct ledg
 {
     uint64_t flows = ledger_count(row, FLOW_LEDGER_flows),
              lost = ledger_count(row, FLOW_LEDGER_flows_lost),
-             expired = ledger_count(row, FLOW_LEDGER_expired), malformed = 0;
+             expired = ledger_count(row, FLOW_LEDGER_expired), malformed = 0,
+             homeless = ledger_count(row, FLOW_LEDGER_rejected_state_limit) +
+                        ledger_count(row, FLOW_LEDGER_rejected_out_of_memory);
     *out = (struct ledger_missing){0};
     double *missing = out->flows;
     bool *estimated = out->estimated;
@@ -384,16 +477,18 @@ void ledger_missing_of(const struct ledger_row *row, double average, struct ledg
     out->packets[LEDGER_CAUSE_TEMPLATE] = expired;
 
     for (int i = FLOW_LEDGER_rejected_unknown_version; i <= FLOW_LEDGER_rejected_out_of_memory; i++)
-        malformed += ledger_count(row, (enum flow_ledger_id)i);
+        if (i != FLOW_LEDGER_rejected_state_limit && i != FLOW_LEDGER_rejected_out_of_memory)
+            malformed += ledger_count(row, (enum flow_ledger_id)i);
     /* The next packet's sequence number tells of a rejected one, except where there are none, and of exporters that there is
      * no room for. */
-    uint64_t homeless = ledger_count(row, FLOW_LEDGER_rejected_state_limit) +
-                        ledger_count(row, FLOW_LEDGER_rejected_out_of_memory),
-             uncounted = row->version == 1 ? malformed : homeless;
+    uint64_t uncounted = row->version == 1 ? malformed : 0;
     missing[LEDGER_CAUSE_REJECTED] =
         (double)ledger_count(row, FLOW_LEDGER_records_rejected) + (double)uncounted * average;
     estimated[LEDGER_CAUSE_REJECTED] = uncounted > 0;
     out->packets[LEDGER_CAUSE_REJECTED] = malformed;
+    missing[LEDGER_CAUSE_NO_ROOM] = (double)homeless * average;
+    estimated[LEDGER_CAUSE_NO_ROOM] = homeless > 0;
+    out->packets[LEDGER_CAUSE_NO_ROOM] = homeless;
 
     out->packets[LEDGER_CAUSE_QUEUE] = ledger_count(row, FLOW_LEDGER_packets_dropped);
     out->packets[LEDGER_CAUSE_REFUSED] = ledger_count(row, FLOW_LEDGER_packets_refused);
@@ -409,13 +504,14 @@ static void count_row(struct reading *x, struct exporter *e, const struct ledger
              decoded = ledger_count(row, FLOW_LEDGER_decoded);
     int64_t units = ledger_signed(row, FLOW_LEDGER_sequence_lost);
     struct ledger_missing missing;
-    c->flows += flows > lost ? flows - lost : 0;
+    if (!e->addr[17])
+        c->flows += flows > lost ? flows - lost : 0;
     c->unsure += ledger_count(row, FLOW_LEDGER_sequence_unsure);
     e->packets += packets;
     e->flows += (double)flows;
     e->decoded += (double)decoded;
-    x->flows += (double)flows;
-    x->decoded += (double)decoded;
+    x->flows += e->addr[17] ? 0 : (double)flows;
+    x->decoded += e->addr[17] ? 0 : (double)decoded;
     if (row->version == 1) {
         e->unnumbered += packets;
         x->unnumbered += packets;
@@ -423,13 +519,166 @@ static void count_row(struct reading *x, struct exporter *e, const struct ledger
     }
     ledger_missing_of(row, average(x, e, row), &missing);
     for (int i = 0; i < LEDGER_N_CAUSES; i++) {
-        if (i != LEDGER_CAUSE_SEQUENCE)
+        if (i == LEDGER_CAUSE_NO_ROOM)
+            lose(x, e, (enum ledger_cause)i, row->minute_us, 0, missing.packets[i], false);
+        else if (i != LEDGER_CAUSE_SEQUENCE)
             lose(x, e, (enum ledger_cause)i, row->minute_us, missing.flows[i], missing.packets[i],
                  missing.estimated[i]);
         else if (units)
             lose_units(x, e, row->minute_us, units, missing.flows[i], missing.estimated[i]);
     }
 }
+
+/* ---- against what the archive has ---- */
+
+static bool room(struct reading *x, void **all, size_t n, size_t *cap, size_t octets)
+{
+    if (n < *cap)
+        return true;
+    size_t more = *cap ? 2 * *cap : 256;
+    void *to = realloc(*all, more * octets);
+    x->failed |= !to;
+    if (!to)
+        return false;
+    *all = to;
+    *cap = more;
+    return true;
+}
+
+static void note_minute(struct reading *x, const struct ledger_row *row, enum ledger_about about)
+{
+    uint64_t flows = ledger_count(row, FLOW_LEDGER_flows),
+             lost = ledger_count(row, FLOW_LEDGER_flows_lost);
+    int64_t n = (int64_t)(flows < INT64_MAX / 4 ? flows : INT64_MAX / 4) -
+                (int64_t)(lost < INT64_MAX / 4 ? lost : INT64_MAX / 4);
+    struct ledger_minute *last = x->n_minutes ? &x->minutes[x->n_minutes - 1] : NULL;
+    if (!last || last->at_us != row->minute_us) {
+        void *all = x->minutes;
+        if (x->n_minutes ==
+            MAX_MINUTES) { /* far more than an archive has: it is not held against it */
+            x->books = NULL;
+            return;
+        }
+        if (!room(x, &all, x->n_minutes, &x->cap_minutes, sizeof *x->minutes))
+            return;
+        x->minutes = all;
+        last = &x->minutes[x->n_minutes++];
+        *last = (struct ledger_minute){.at_us = row->minute_us};
+    }
+    /* Sums of a hostile ledger stay far from what can overflow. */
+    if (last->counted > INT64_MAX / 4 || last->counted < INT64_MIN / 4)
+        return;
+    last->counted += n;
+    last->about += about == LEDGER_ABOUT ? n : 0;
+}
+
+static int64_t minute_at(int64_t us)
+{
+    return us - (us % MINUTE + MINUTE) % MINUTE;
+}
+
+static void close_astray(struct reading *x, bool maybe)
+{
+    struct astray *a = &x->astray[maybe];
+    ledger_complete *c = x->out;
+    if (!(a->flows > 0))
+        return;
+    if (maybe) {
+        c->maybe += a->flows;
+    } else {
+        c->lost += a->flows;
+        c->flows -= a->flows < (double)c->flows ? (uint64_t)a->flows : c->flows;
+    }
+    keep(c, &(struct ledger_loss){.cause = LEDGER_CAUSE_ARCHIVE,
+                                  .from_us = a->from,
+                                  .to_us = a->to,
+                                  .flows = a->flows,
+                                  .maybe = maybe});
+    *a = (struct astray){0};
+}
+
+/* A span that has less than is counted. Whose flows are missing nobody knows: it is as if they were evenly of everybody. */
+static void note_astray(struct reading *x, const struct ledger_span *s)
+{
+    const ledger_complete *c = x->out;
+    int64_t n = -s->more;
+    bool all = s->about == s->counted,
+         inside = x->books->by_files
+                      ? s->asked
+                      : (c->from_us == INT64_MIN || s->counted_from_us >= minute_at(c->from_us)) &&
+                            s->counted_to_us - MINUTE <= c->to_us;
+    if (s->about <= 0)
+        return;
+    n = n < s->about ? n : s->about;
+    struct astray *a = &x->astray[!(all && inside)];
+    if (a->flows > 0 && a->to != s->from_us && a->to != s->counted_from_us)
+        close_astray(x, !(all && inside));
+    if (!(a->flows > 0))
+        a->from = s->counted_from_us;
+    a->to = s->counted_to_us;
+    a->flows += (double)n;
+}
+
+/* A span that has more than is counted. */
+static void note_uncounted(struct reading *x, const struct ledger_span *s, bool before, bool behind)
+{
+    ledger_complete *c = x->out;
+    uint64_t n = (uint64_t)s->more;
+    if (!c->uncounted || s->from_us < c->uncounted_from_us)
+        c->uncounted_from_us = s->from_us;
+    if (!c->uncounted || s->to_us > c->uncounted_to_us)
+        c->uncounted_to_us = s->to_us;
+    bool between = !before && !behind,
+         first = c->uncounted == c->uncounted_before + c->uncounted_behind;
+    if (between && (first || s->from_us < c->between_from_us))
+        c->between_from_us = s->from_us;
+    if (between && (first || s->to_us > c->between_to_us))
+        c->between_to_us = s->to_us;
+    c->uncounted += n;
+    c->uncounted_before += before ? n : 0;
+    c->uncounted_behind += behind ? n : 0;
+    for (size_t i = s->file; i < s->file + s->n_files; i++) {
+        const struct ledger_stored *f = &x->books->files[i];
+        void *all = x->proven;
+        if (!room(x, &all, x->n_proven, &x->cap_proven, sizeof *x->proven))
+            return;
+        x->proven = all;
+        x->proven[x->n_proven++] =
+            (struct span){minute_at(f->first_us), minute_at(f->last_us) + MINUTE, 0};
+    }
+}
+
+static bool concerns(const struct reading *x, const struct ledger_span *s)
+{
+    const ledger_complete *c = x->out;
+    return s->more && s->to_us <= x->books->until_us && s->from_us <= c->to_us &&
+           s->to_us > c->from_us && (!x->books->by_files || s->asked);
+}
+
+/* The spans in which the books do not balance. */
+static void balance(struct reading *x, const struct ledger_span *spans, size_t n, bool one)
+{
+    int64_t first = INT64_MAX, last = INT64_MIN;
+    for (size_t i = 0; i < x->n_minutes; i++) {
+        int64_t at = x->minutes[i].at_us;
+        first = at < first ? at : first;
+        last = at > last ? at : last;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct ledger_span *s = &spans[i];
+        if (!concerns(x, s))
+            continue;
+        if (s->more > 0 && s->n_files)
+            note_uncounted(x, s, one && x->n_minutes && s->to_us <= first,
+                           one && x->n_minutes && s->from_us > last);
+        else if (s->more < 0 && (s->n_files || s->from_us >= x->books->since_us))
+            note_astray(x, s);
+    }
+    close_astray(x, false);
+    close_astray(x, true);
+}
+
+/* ---- rows of the ledger ---- */
 
 static bool take_row(void *user, const struct ledger_row *row)
 {
@@ -438,7 +687,15 @@ static bool take_row(void *user, const struct ledger_row *row)
     bool collector = !row->exporter_len && !row->version && !row->has_domain;
     if (collector && ledger_has(row, FLOW_LEDGER_listened))
         listened(x, row);
-    if (row->minute_us > c->to_us || row->minute_us + MINUTE <= c->from_us)
+    bool here = row->minute_us <= c->to_us && row->minute_us + MINUTE > c->from_us;
+    if (!here && !x->books)
+        return !x->failed;
+    enum ledger_about about = !x->about   ? LEDGER_ABOUT
+                              : collector ? LEDGER_ABOUT_MAYBE
+                                          : x->about(x->user, row);
+    if (x->books)
+        note_minute(x, row, about);
+    if (!here)
         return !x->failed;
     if (!c->known || row->minute_us < c->first_us)
         c->first_us = row->minute_us;
@@ -446,18 +703,47 @@ static bool take_row(void *user, const struct ledger_row *row)
         c->last_us = row->minute_us + MINUTE;
     c->known = true;
     x->packets += ledger_count(row, FLOW_LEDGER_packets);
-    if (!collector && x->about && !x->about(x->user, row))
+    x->all_flows += (double)ledger_count(row, FLOW_LEDGER_flows);
+    x->all_decoded += (double)ledger_count(row, FLOW_LEDGER_decoded);
+    if (about == LEDGER_ABOUT_NOT)
         return !x->failed;
-    struct exporter *e = exporter_of(x, row);
+    struct exporter *e = exporter_of(x, row, about == LEDGER_ABOUT_MAYBE);
     if (e)
         count_row(x, e, row);
     return !x->failed;
 }
 
+/* The ledger of an archive, against what that has: spans within [from, to]. Where rows are missing, they may have been stored
+ * late. */
+static weir_status read_balanced(struct reading *x, const char *path, struct ledger_range *range,
+                                 int64_t from, int64_t to, bool one, weir_err *err)
+{
+    weir_status st = ledger_each(&path, 1, range, take_row, x, err);
+    struct ledger_span *spans = NULL;
+    size_t n = 0;
+    for (bool again = true; again && x->books && !x->failed && st != WEIR_ENOMEM;) {
+        free(spans);
+        x->failed = !ledger_balance(x->books, x->minutes, x->n_minutes, from, to, &spans, &n);
+        again = false;
+        for (size_t i = 0; i < n && !range->late && range->to_us != INT64_MAX && !again; i++)
+            again = concerns(x, &spans[i]) && spans[i].more > 0;
+        if (again) {
+            range->late = true;
+            weir_status late =
+                ledger_each(&path, 1, range, take_row, x, st == WEIR_OK ? err : NULL);
+            st = st == WEIR_OK || late == WEIR_ENOMEM ? late : st;
+        }
+    }
+    if (x->books && !x->failed)
+        balance(x, spans, n, one);
+    free(spans);
+    return st;
+}
+
 /* paths, or a batch. */
-static weir_status complete(const char *const *paths, size_t n_paths, const flow_batch *batch,
-                            int64_t from_us, int64_t to_us, ledger_about_fn *about, void *user,
-                            ledger_complete *out, weir_err *err)
+static weir_status complete(const char *const *paths, size_t n_paths, struct ledger_books *books,
+                            const flow_batch *batch, int64_t from_us, int64_t to_us,
+                            ledger_about_fn *about, void *user, ledger_complete *out, weir_err *err)
 {
     uint64_t columns[LEDGER_WORDS] = {0};
     for (size_t i = 0; i < ARRAY_LEN(used); i++)
@@ -466,24 +752,29 @@ static weir_status complete(const char *const *paths, size_t n_paths, const flow
     struct reading x = {.out = out,
                         .about = about,
                         .user = user,
-                        .n = 1,
+                        .n = N_FIXED,
                         .cap = 16,
                         .seed = base_hash_seed(),
                         .listened = -1};
     x.exporters = calloc(x.cap, sizeof *x.exporters);
     if (!x.exporters)
         return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for the ledger");
-    /* A minute more on both sides says whether the collector ran before and after. */
-    struct ledger_range range = {.from_us =
-                                     from_us > INT64_MIN + MINUTE ? from_us - MINUTE : from_us,
-                                 .to_us = to_us < INT64_MAX - MINUTE ? to_us + MINUTE : to_us,
-                                 .by_worker = true,
-                                 .columns = columns};
+    x.exporters[COLLECTOR].addr[17] = about != NULL;
     weir_status first = WEIR_OK;
     for (size_t i = 0; (batch ? i < 1 : i < n_paths) && !x.failed && first != WEIR_ENOMEM; i++) {
         weir_err why = {0};
+        int64_t from = from_us, to = to_us;
+        x.books = books ? &books[i] : NULL;
+        x.n_minutes = x.n_proven = 0;
+        if (x.books)
+            ledger_balance_reach(x.books, &from, &to);
+        /* A minute more on both sides says whether the collector ran before and after. */
+        struct ledger_range range = {.from_us = from > INT64_MIN + MINUTE ? from - MINUTE : from,
+                                     .to_us = to < INT64_MAX - MINUTE ? to + MINUTE : to,
+                                     .by_worker = true,
+                                     .columns = columns};
         weir_status st = batch ? ledger_each_of_batch(batch, &range, take_row, &x, &why)
-                               : ledger_each(&paths[i], 1, &range, take_row, &x, &why);
+                               : read_balanced(&x, paths[i], &range, from, to, n_paths == 1, &why);
         if (st != WEIR_OK && (first == WEIR_OK || st == WEIR_ENOMEM)) {
             first = st;
             if (err)
@@ -499,6 +790,8 @@ static weir_status complete(const char *const *paths, size_t n_paths, const flow
     free(x.exporters);
     free(x.index);
     free(x.spans);
+    free(x.minutes);
+    free(x.proven);
     if (out->lost > 0) {
         out->share = (double)out->flows / ((double)out->flows + out->lost);
         if (!(out->share < 1))
@@ -507,18 +800,19 @@ static weir_status complete(const char *const *paths, size_t n_paths, const flow
     return first;
 }
 
-weir_status ledger_complete_read(const char *const *paths, size_t n_paths, int64_t from_us,
-                                 int64_t to_us, ledger_about_fn *about, void *user,
-                                 ledger_complete *out, weir_err *err)
+weir_status ledger_complete_read(const char *const *paths, size_t n_paths,
+                                 struct ledger_books *books, int64_t from_us, int64_t to_us,
+                                 ledger_about_fn *about, void *user, ledger_complete *out,
+                                 weir_err *err)
 {
-    return complete(paths, n_paths, NULL, from_us, to_us, about, user, out, err);
+    return complete(paths, n_paths, books, NULL, from_us, to_us, about, user, out, err);
 }
 
 weir_status ledger_complete_of_batch(const flow_batch *b, int64_t from_us, int64_t to_us,
                                      ledger_about_fn *about, void *user, ledger_complete *out,
                                      weir_err *err)
 {
-    return complete(NULL, 0, b, from_us, to_us, about, user, out, err);
+    return complete(NULL, 0, NULL, b, from_us, to_us, about, user, out, err);
 }
 
 /* ---- as text ---- */
@@ -611,6 +905,10 @@ static bool days_differ(const ledger_complete *c, bool utc)
         to = c->to_us;
     if (from == INT64_MIN || to == INT64_MAX)
         return true;
+    if (c->uncounted) {
+        from = c->uncounted_from_us < from ? c->uncounted_from_us : from;
+        to = c->uncounted_to_us > to ? c->uncounted_to_us : to;
+    }
     broken_down(from, utc, &a);
     broken_down(to - 1, utc, &b);
     return !same_day(&a, &b);
@@ -656,6 +954,8 @@ static const struct {
     [LEDGER_CAUSE_REJECTED] = {"rejected", "malformed"},
     [LEDGER_CAUSE_REFUSED] = {"refused", "refused"},
     [LEDGER_CAUSE_DOWN] = {"down", "the collector did not run"},
+    [LEDGER_CAUSE_NO_ROOM] = {"no_room", "no room for their exporter or stream"},
+    [LEDGER_CAUSE_ARCHIVE] = {"archive", "counted, but not in the archive"},
 };
 
 const char *ledger_cause_name(enum ledger_cause c)
@@ -670,7 +970,7 @@ static void put_loss(base_buf *out, const struct ledger_loss *l, bool date, bool
         flow_key_text(FLOW_TYPE_ADDR, l->exporter, l->exporter_len, out);
         base_buf_char(out, ' ');
     }
-    base_buf_str(out, "lost ");
+    base_buf_str(out, l->maybe ? "maybe lost " : "lost ");
     put_flows(out, l->flows, l->estimated);
     base_buf_char(out, ' ');
     put_range(out, l->from_us, l->to_us, date, utc);
@@ -718,15 +1018,35 @@ static void put_losses(const ledger_complete *c, size_t most, bool date, bool ut
     }
 }
 
-/* Not all of what was asked for. */
+/* Not all of what was asked for, or of what there is. */
 static bool begins_late(const ledger_complete *c)
 {
-    return c->from_us != INT64_MIN && c->first_us - c->from_us > MINUTE;
+    return c->uncounted_before || (c->from_us != INT64_MIN && c->first_us - c->from_us > MINUTE);
 }
 
 static bool ends_early(const ledger_complete *c)
 {
-    return c->to_us != INT64_MAX && c->to_us - c->last_us > LATE_US;
+    return c->uncounted_behind || (c->to_us != INT64_MAX && c->to_us - c->last_us > LATE_US);
+}
+
+/* Nothing of it is unknown. */
+static bool is_sure(const ledger_complete *c)
+{
+    return !c->down_us && !c->unnumbered && !c->unsure && !(c->maybe > 0) && !c->uncounted &&
+           !begins_late(c) && !ends_early(c);
+}
+
+/* Flows without account that are not those of before or behind it. */
+static void put_uncounted(const ledger_complete *c, bool date, bool utc, size_t *n, base_buf *out)
+{
+    uint64_t flows = c->uncounted - c->uncounted_before - c->uncounted_behind;
+    if (!flows)
+        return;
+    put_item(out, n);
+    put_count(out, flows, "flow");
+    base_buf_char(out, ' ');
+    put_range(out, c->between_from_us, c->between_to_us, date, utc);
+    base_buf_str(out, " that the ledger does not count");
 }
 
 static void put_edge(base_buf *out, const char *what, int64_t us, bool date, bool utc)
@@ -763,10 +1083,11 @@ void ledger_complete_text(const ledger_complete *c, size_t most, bool utc, base_
         base_buf_str(out, " %");
     } else {
         base_buf_str(out, "complete");
-        if (c->down_us || c->unnumbered || c->unsure || begins_late(c) || ends_early(c))
+        if (!is_sure(c))
             base_buf_str(out, " as far as known");
     }
     put_losses(c, most, date, utc, &n, out);
+    put_uncounted(c, date, utc, &n, out);
     static const struct {
         enum ledger_cause cause;
         const char *how;
@@ -822,8 +1143,7 @@ static void json_number(base_buf *out, const char *name, double v)
 
 void ledger_complete_json(const ledger_complete *c, base_buf *out)
 {
-    bool all = c->known && !(c->lost > 0) && !c->down_us && !c->unnumbered && !c->unsure &&
-               !begins_late(c) && !ends_early(c);
+    bool all = c->known && !(c->lost > 0) && is_sure(c);
     base_buf_printf(out, "{\"known\":%s,\"complete\":%s", c->known ? "true" : "false",
                     all ? "true" : "false");
     if (c->known) {
@@ -836,6 +1156,12 @@ void ledger_complete_json(const ledger_complete *c, base_buf *out)
                         c->estimated ? "true" : "false", (long long)c->down_us,
                         (unsigned long long)c->unnumbered, (unsigned long long)c->unsure,
                         (unsigned long long)c->exporters_with_loss);
+        json_number(out, "maybe_lost", c->maybe);
+        base_buf_printf(out, ",\"uncounted_flows\":%llu", (unsigned long long)c->uncounted);
+        if (c->uncounted) {
+            json_time(out, "uncounted_from", c->uncounted_from_us);
+            json_time(out, "uncounted_to", c->uncounted_to_us);
+        }
     }
     json_time(out, "from", c->from_us);
     json_time(out, "to", c->to_us);
@@ -848,7 +1174,7 @@ void ledger_complete_json(const ledger_complete *c, base_buf *out)
     base_buf_str(out, ",\"packets\":{");
     const char *before = "";
     for (int i = 0; i < LEDGER_N_CAUSES; i++)
-        if (i != LEDGER_CAUSE_DOWN && i != LEDGER_CAUSE_OUTPUT) {
+        if (i != LEDGER_CAUSE_DOWN && i != LEDGER_CAUSE_OUTPUT && i != LEDGER_CAUSE_ARCHIVE) {
             base_buf_printf(out, "%s\"%s\":%llu", before, causes[i].name,
                             (unsigned long long)c->packets_of[i]);
             before = ",";
@@ -865,8 +1191,9 @@ void ledger_complete_json(const ledger_complete *c, base_buf *out)
         json_time(out, "from", l->from_us);
         json_time(out, "to", l->to_us);
         json_number(out, "flows", l->flows);
-        base_buf_printf(out, ",\"packets\":%llu,\"estimated\":%s}", (unsigned long long)l->packets,
-                        l->estimated ? "true" : "false");
+        base_buf_printf(out, ",\"packets\":%llu,\"estimated\":%s,\"maybe\":%s}",
+                        (unsigned long long)l->packets, l->estimated ? "true" : "false",
+                        l->maybe ? "true" : "false");
     }
     base_buf_printf(out, "],\"more_losses\":%zu}", c->n_more);
 }

@@ -3,7 +3,9 @@
  *
  *     complete
  *     99.2 % (exporter 192.0.2.1 lost 1,204 flows 21:05-21:06: sequence gap; 310 packets dropped by the kernel)
+ *     99.2 % (lost 1,204 flows 21:05-21:10: counted, but not in the archive)
  *     complete as far as known (the collector did not run for 41 min: 20:00-20:41)
+ *     complete as far as known (300 flows 21:05-21:10 that the ledger does not count)
  *     not known: no ledger from 20:00 to 20:41
  *
  * docs/ledger.md says how it is worked out. */
@@ -11,6 +13,7 @@
 #define LEDGER_COMPLETE_H
 
 #include "base/buf.h"
+#include "ledger/balance.h"
 #include "ledger/ledger.h"
 
 /* Why flows are missing. */
@@ -23,6 +26,8 @@ enum ledger_cause {
     LEDGER_CAUSE_REJECTED, /* malformed packets and records */
     LEDGER_CAUSE_REFUSED,  /* by --allow: beside, the operator wanted it */
     LEDGER_CAUSE_DOWN,     /* the collector did not run */
+    LEDGER_CAUSE_NO_ROOM, /* packets of exporters and streams beyond the limits, or for want of memory */
+    LEDGER_CAUSE_ARCHIVE, /* counted as stored, but not in the archive */
     LEDGER_N_CAUSES
 };
 
@@ -34,6 +39,7 @@ struct ledger_loss {
     double flows;           /* that are missing, 0: only packets are known */
     uint64_t packets;
     bool estimated; /* flows is: from the average of a packet */
+    bool maybe;     /* nobody knows whether the question is about them: not in the total */
 };
 
 enum { LEDGER_MAX_LOSSES = 64 }; /* the largest are kept, the others are in the totals */
@@ -51,6 +57,13 @@ typedef struct ledger_complete {
     int64_t first_us, last_us; /* start of the first minute that has rows, end of the last one */
     uint64_t unnumbered;       /* of flows: NetFlow v1, which has no sequence numbers */
     uint64_t unsure;           /* gaps whose size nobody knows */
+    double maybe; /* flows that are missing, of which nobody knows whether they were asked for */
+    bool maybe_estimated;
+    /* Flows that the archive has and the ledger does not count, and from when to when; of them, those before its first and
+     * behind its last minute. */
+    uint64_t uncounted, uncounted_before, uncounted_behind;
+    int64_t uncounted_from_us, uncounted_to_us;
+    int64_t between_from_us, between_to_us; /* the same of those that are neither */
     uint64_t exporters_with_loss;
     struct ledger_loss losses[LEDGER_MAX_LOSSES]; /* largest first */
     size_t n_losses, n_more;
@@ -58,16 +71,19 @@ typedef struct ledger_complete {
 
 enum { LEDGER_MAX_EXPORTERS = 65536 }; /* that are told apart; losses of others are in the totals */
 
-/* Whether an exporter's rows have to do with the question; NULL: all. domain only when has_domain. Not asked of the
- * collector's own rows. */
-typedef bool ledger_about_fn(void *user, const struct ledger_row *row);
+/* Whether a row has to do with the question; a NULL function: all do. MAYBE: it does not say so much of itself that this could be
+ * known (packets that were dropped before anybody knew their domain; of exporters that had no row of their own): what is
+ * missing by it is told and not charged. The collector's own rows are MAYBE without being asked for. */
+enum ledger_about { LEDGER_ABOUT_NOT, LEDGER_ABOUT_MAYBE, LEDGER_ABOUT };
+typedef enum ledger_about ledger_about_fn(void *user, const struct ledger_row *row);
 
-/* What the ledgers of these archives say of the minutes that overlap [from_us, to_us]. WEIR_OK; WEIR_EIO, WEIR_EFORMAT: a
- * file of theirs could not be read, *out says what the others do; WEIR_ENOMEM. */
-
-weir_status ledger_complete_read(const char *const *paths, size_t n_paths, int64_t from_us,
-                                 int64_t to_us, ledger_about_fn *about, void *user,
-                                 ledger_complete *out, weir_err *err);
+/* What the ledgers of these archives say of the minutes that overlap [from_us, to_us]. books: what each of them has of flows, to
+ * be held against it; NULL: not known. WEIR_OK; WEIR_EIO, WEIR_EFORMAT: a file of theirs could not be read, *out says what the
+ * others do; WEIR_ENOMEM. */
+weir_status ledger_complete_read(const char *const *paths, size_t n_paths,
+                                 struct ledger_books *books, int64_t from_us, int64_t to_us,
+                                 ledger_about_fn *about, void *user, ledger_complete *out,
+                                 weir_err *err);
 
 /* Only the rows of a batch, for an account that was not stored. */
 weir_status ledger_complete_of_batch(const flow_batch *b, int64_t from_us, int64_t to_us,

@@ -1,7 +1,7 @@
 #include "ledger/exporters.h"
 
-#include "base/hash.h"
 #include "ledger/complete.h"
+#include "ledger/index.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,17 +10,8 @@ static const int64_t MINUTE = 60000000;
 
 enum { RING = LEDGER_EXPORTERS_RATE_MINUTES, WORKERS = 1024 };
 
-/* Exporter, port, domain and version. Streams of one exporter stand together in the end. */
-struct key {
-    uint8_t exporter[16];
-    uint32_t domain;
-    uint16_t port;
-    uint8_t exporter_len, has_domain, version, zero[7]; /* no padding: hashed as octets */
-};
-_Static_assert(sizeof(struct key) == 32, "keys are compared as octets");
-
 struct stream {
-    struct key key;
+    struct ledger_stream_key key;
     struct ledger_row sum;
     int64_t first, last;
     double lost, flows, decoded;
@@ -33,14 +24,14 @@ struct stream {
 
 struct ledger_exporters {
     bool by_domain, failed;
-    struct stream *streams; /* n of them */
+    struct stream *streams; /* n of them, until they are sorted each with the number of its key */
     size_t n, cap;
-    uint32_t *index; /* stream + 1 */
-    size_t slots;
-    uint64_t seed;
+    ledger_index index;
     int64_t first_minute, last_minute;
     int64_t began,
-        told;      /* when the collector began and up to when it counted, as it says; 0: not */
+        told;      /* when the collector began and up to when it counted, as it says: INT64_MAX,
+                            INT64_MIN: it does not */
+    int64_t heard; /* arrival of the first packet of the first minute; INT64_MAX: not known */
     int64_t since; /* what rates are of: minutes from this one on, in so many seconds */
     double seconds;
     double decoded; /* packets of all */
@@ -49,7 +40,10 @@ struct ledger_exporters {
     size_t n_exporters;
     struct ledger_collector collector;
     ledger_findings *findings;
-    bool workers[WORKERS]; /* that listened, by number */
+    struct {
+        bool any;
+        uint64_t us;
+    } workers[WORKERS]; /* that listened, by number, and for how long */
     struct {
         int64_t minute;
         uint64_t us[WORKERS]; /* that each listened */
@@ -62,7 +56,9 @@ ledger_exporters *ledger_exporters_new(bool by_domain)
     if (!x)
         return NULL;
     x->by_domain = by_domain;
-    x->seed = base_hash_seed();
+    x->began = x->heard = INT64_MAX;
+    x->told = INT64_MIN;
+    ledger_index_init(&x->index, sizeof(struct ledger_stream_key));
     x->findings = ledger_findings_new();
     for (size_t i = 0; i < RING; i++)
         x->listened[i].minute = INT64_MIN;
@@ -77,69 +73,42 @@ void ledger_exporters_free(ledger_exporters *x)
     if (!x)
         return;
     ledger_findings_free(x->findings);
+    ledger_index_done(&x->index);
     free(x->streams);
-    free(x->index);
     free(x->exporters);
     free(x);
 }
 
 /* ---- rows ---- */
 
-static bool grow(ledger_exporters *x)
+static struct stream *stream_of(ledger_exporters *x, const struct ledger_row *row)
 {
+    struct ledger_stream_key k = ledger_stream_key_of(row);
+    uint32_t at = ledger_index_find(&x->index, &k);
+    if (at != LEDGER_INDEX_NONE)
+        return &x->streams[at];
+    if (x->n == LEDGER_EXPORTERS_STREAMS) {
+        x->collector.left_out++;
+        return NULL;
+    }
     if (x->n == x->cap) {
         size_t cap = x->cap ? 2 * x->cap : 16;
         struct stream *more = realloc(x->streams, cap * sizeof *more);
-        if (!more)
-            return false;
+        if (!more) {
+            x->failed = true;
+            return NULL;
+        }
         x->streams = more;
         x->cap = cap;
     }
-    if (x->slots < 2 * (x->n + 1)) {
-        size_t slots = x->slots ? 2 * x->slots : 64;
-        uint32_t *index = calloc(slots, sizeof *index);
-        if (!index)
-            return false;
-        for (size_t i = 0; i < x->n; i++) {
-            size_t at = base_hash(&x->streams[i].key, sizeof(struct key), x->seed) & (slots - 1);
-            while (index[at])
-                at = (at + 1) & (slots - 1);
-            index[at] = (uint32_t)i + 1;
-        }
-        free(x->index);
-        x->index = index;
-        x->slots = slots;
-    }
-    return true;
-}
-
-static struct stream *stream_of(ledger_exporters *x, const struct ledger_row *row)
-{
-    struct key k = {.domain = row->has_domain ? row->domain : 0,
-                    .port = row->exporter_port,
-                    .exporter_len = row->exporter_len,
-                    .has_domain = row->has_domain,
-                    .version = row->version};
-    memcpy(k.exporter, row->exporter, row->exporter_len);
-    if (!grow(x)) {
+    if (ledger_index_add(&x->index, &k) == LEDGER_INDEX_NONE) {
         x->failed = true;
-        return NULL;
-    }
-    size_t at = base_hash(&k, sizeof k, x->seed) & (x->slots - 1);
-    for (; x->index[at]; at = (at + 1) & (x->slots - 1)) {
-        struct stream *s = &x->streams[x->index[at] - 1];
-        if (memcmp(&s->key, &k, sizeof k) == 0)
-            return s;
-    }
-    if (x->n == LEDGER_EXPORTERS_STREAMS) {
-        x->collector.left_out++;
         return NULL;
     }
     struct stream *s = &x->streams[x->n++];
     *s = (struct stream){.key = k, .first = INT64_MAX, .last = INT64_MIN};
     for (size_t i = 0; i < RING; i++)
         s->recent[i].minute = INT64_MIN;
-    x->index[at] = (uint32_t)x->n;
     return s;
 }
 
@@ -194,17 +163,20 @@ static void count_stream(const ledger_exporters *x, struct stream *s, const stru
 static void count_listened(ledger_exporters *x, const struct ledger_row *row)
 {
     size_t slot = slot_of(row->minute_us), worker = row->worker % WORKERS;
-    x->workers[worker] = true;
+    uint64_t us = ledger_count(row, FLOW_LEDGER_listened), *all = &x->workers[worker].us;
+    x->workers[worker].any = true;
+    *all = us < UINT64_MAX - *all ? *all + us : UINT64_MAX;
     if (x->listened[slot].minute < row->minute_us) {
         memset(&x->listened[slot], 0, sizeof x->listened[slot]);
         x->listened[slot].minute = row->minute_us;
     }
-    uint64_t us = ledger_count(row, FLOW_LEDGER_listened), *sum = &x->listened[slot].us[worker];
+    uint64_t *sum = &x->listened[slot].us[worker];
     if (x->listened[slot].minute == row->minute_us)
         *sum = *sum + us < (uint64_t)MINUTE && us < (uint64_t)MINUTE ? *sum + us : (uint64_t)MINUTE;
 }
 
-/* Live, minutes have a beginning and an end of their own. */
+/* Live, minutes have a beginning and an end of their own. A worker that was stopped and started again within a minute has
+ * listened for less than has passed since it began first, so that what its sum says is only the latest that it can be. */
 static void count_times(ledger_exporters *x, const struct ledger_row *row)
 {
     int64_t minute = row->minute_us, last = ledger_signed(row, FLOW_LEDGER_last);
@@ -212,8 +184,21 @@ static void count_times(ledger_exporters *x, const struct ledger_row *row)
         return;
     uint64_t us = ledger_count(row, FLOW_LEDGER_listened);
     int64_t began = us < (uint64_t)(last - minute) ? last - (int64_t)us : minute;
-    x->began = x->began && x->began < began ? x->began : began;
+    if (ledger_has(row, FLOW_LEDGER_first)) {
+        int64_t first = row->values[FLOW_LEDGER_first].s64;
+        began = first >= minute && first < began ? first : began;
+    }
+    x->began = began < x->began ? began : x->began;
     x->told = last > x->told ? last : x->told;
+}
+
+/* Whoever heard a packet had begun to listen. */
+static void count_heard(ledger_exporters *x, const struct ledger_row *row)
+{
+    int64_t first = ledger_signed(row, FLOW_LEDGER_first);
+    if (ledger_has(row, FLOW_LEDGER_first) && first >= row->minute_us &&
+        first < row->minute_us + MINUTE)
+        x->heard = first < x->heard ? first : x->heard;
 }
 
 bool ledger_exporters_row(void *user, const struct ledger_row *row)
@@ -239,6 +224,7 @@ bool ledger_exporters_row(void *user, const struct ledger_row *row)
             count_listened(x, row);
     } else {
         struct stream *s = stream_of(x, row);
+        count_heard(x, row);
         if (s)
             count_stream(x, s, row);
     }
@@ -250,7 +236,8 @@ bool ledger_exporters_row(void *user, const struct ledger_row *row)
 /* Streams of one exporter together; of those, the ones without domain or version last. */
 static int compare_streams(const void *a, const void *b)
 {
-    const struct key *x = &((const struct stream *)a)->key, *y = &((const struct stream *)b)->key;
+    const struct ledger_stream_key *x = &((const struct stream *)a)->key,
+                                   *y = &((const struct stream *)b)->key;
     if (x->exporter_len != y->exporter_len)
         return x->exporter_len < y->exporter_len ? -1 : 1;
     int c = memcmp(x->exporter, y->exporter, sizeof x->exporter);
@@ -265,7 +252,7 @@ static int compare_streams(const void *a, const void *b)
     return x->version < y->version ? -1 : x->version > y->version;
 }
 
-static bool same_exporter(const struct key *a, const struct key *b)
+static bool same_exporter(const struct ledger_stream_key *a, const struct ledger_stream_key *b)
 {
     return a->exporter_len == b->exporter_len && a->port == b->port &&
            memcmp(a->exporter, b->exporter, sizeof a->exporter) == 0;
@@ -432,16 +419,23 @@ static void end_collector(ledger_exporters *x)
 {
     struct ledger_collector *c = &x->collector;
     if (x->any) {
+        int64_t began = x->began < x->heard ? x->began : x->heard;
         c->first_us = x->first_minute;
         c->last_us = x->last_minute + MINUTE;
         if (x->told > x->last_minute && x->told < c->last_us)
             c->last_us = x->told;
-        if (x->began > x->first_minute && x->began < x->first_minute + MINUTE &&
-            x->began < c->last_us)
-            c->first_us = x->began;
+        /* Only who listened tells when; of captures the minutes are whole. */
+        if (x->began < INT64_MAX && began > x->first_minute && began < x->first_minute + MINUTE &&
+            began < c->last_us)
+            c->first_us = began;
     }
-    for (size_t i = 0; i < WORKERS; i++)
-        c->workers += x->workers[i];
+    for (size_t i = 0; i < WORKERS; i++) {
+        c->workers += x->workers[i].any;
+        c->listened_us = x->workers[i].us > c->listened_us ? x->workers[i].us : c->listened_us;
+    }
+    /* Up to when a part of a minute counts is known a second late. */
+    if (c->listened_us > (uint64_t)(c->last_us - c->first_us))
+        c->listened_us = (uint64_t)(c->last_us - c->first_us);
     for (size_t i = 0; i < ledger_findings_count(x->findings); i++) {
         const ledger_finding *f = ledger_findings_at(x->findings, i);
         if (f->collector && c->n_warnings < LEDGER_EXPORTERS_WARNINGS)
@@ -481,6 +475,11 @@ weir_status ledger_exporters_end(ledger_exporters *x, enum ledger_order order, w
         add_warnings(x, &x->exporters[i]);
     end_collector(x);
     return WEIR_OK;
+}
+
+ledger_findings *ledger_exporters_findings(ledger_exporters *x)
+{
+    return x->findings;
 }
 
 size_t ledger_exporters_count(const ledger_exporters *x)

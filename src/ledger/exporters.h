@@ -52,7 +52,9 @@ struct ledger_collector {
     int64_t first_us,
         last_us; /* first minute to last minute, as far as it counted; 0, 0: no rows */
     uint64_t packets, flows, packets_dropped, packets_refused, flows_lost; /* of all exporters */
-    uint64_t workers;  /* that listened side by side */
+    uint64_t workers; /* that listened side by side */
+    uint64_t
+        listened_us; /* for how long: what the worker did that listened most; not beyond last_us - first_us */
     uint64_t left_out; /* rows of streams beyond LEDGER_EXPORTERS_STREAMS */
     const ledger_finding *warnings[LEDGER_EXPORTERS_WARNINGS];
     size_t n_warnings;
@@ -69,6 +71,9 @@ bool ledger_exporters_row(void *user, const struct ledger_row *row);
 
 /* No more rows. WEIR_OK; WEIR_ENOMEM. */
 weir_status ledger_exporters_end(ledger_exporters *x, enum ledger_order order, weir_err *err);
+
+/* What the rows give rise to, for what else there is to look at before the end. */
+ledger_findings *ledger_exporters_findings(ledger_exporters *x);
 
 size_t ledger_exporters_count(const ledger_exporters *x);
 const struct ledger_exporter *ledger_exporters_at(const ledger_exporters *x, size_t i);

@@ -1,20 +1,24 @@
 /* findings -- from rows to what each stream, exporter and the collector did; the rules over that are in judge.c. */
 #include "ledger/findings.h"
 
-#include "base/hash.h"
+#include "ledger/checkpoint.h"
 #include "ledger/findings_in.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const int64_t day = 24 * 60 * (int64_t)FINDINGS_MINUTE;
 
 ledger_findings *ledger_findings_new(void)
 {
     ledger_findings *f = calloc(1, sizeof *f);
-    if (f)
-        f->seed = base_hash_seed();
+    if (f) {
+        ledger_index_init(&f->stream_index, sizeof(struct ledger_stream_key));
+        ledger_index_init(&f->exporter_index, sizeof(struct exporter_key));
+    }
     return f;
 }
 
@@ -28,16 +32,14 @@ void ledger_findings_free(ledger_findings *f)
     }
     free(f->drafts);
     free(f->drop_minutes);
-    free(f->slots);
-    free(f->exporter_slots);
+    ledger_index_done(&f->stream_index);
+    ledger_index_done(&f->exporter_index);
     free(f->streams);
     free(f->exporters);
     free(f);
 }
 
 /* --- finding streams and exporters --- */
-
-enum { FIRST_SLOTS = 64 };
 
 /* Room for one more of n in array *at of cap items. */
 static bool room(void **at, uint32_t n, uint32_t *cap, size_t size)
@@ -53,121 +55,41 @@ static bool room(void **at, uint32_t n, uint32_t *cap, size_t size)
     return true;
 }
 
-struct stream_key {
-    uint8_t exporter[16];
-    uint32_t domain;
-    uint16_t port;
-    uint8_t exporter_len, has_domain, version, zero[3];
-};
-
-static struct stream_key key_of(const struct ledger_row *r)
+static uint32_t exporter_of(ledger_findings *f, const struct ledger_stream_key *k)
 {
-    struct stream_key k = {.domain = r->has_domain ? r->domain : 0,
-                           .port = r->exporter_port,
-                           .exporter_len = r->exporter_len,
-                           .has_domain = r->has_domain,
-                           .version = r->version};
-    memcpy(k.exporter, r->exporter, r->exporter_len <= 16 ? r->exporter_len : 16);
-    return k;
-}
-
-static bool same_stream(const struct findings_stream *s, const struct stream_key *k)
-{
-    return s->domain == k->domain && s->port == k->port && s->exporter_len == k->exporter_len &&
-           s->has_domain == k->has_domain && s->version == k->version &&
-           memcmp(s->exporter, k->exporter, 16) == 0;
-}
-
-static uint64_t hash_stream(const ledger_findings *f, const struct findings_stream *s)
-{
-    struct stream_key k = {.domain = s->domain,
-                           .port = s->port,
-                           .exporter_len = s->exporter_len,
-                           .has_domain = s->has_domain,
-                           .version = s->version};
-    memcpy(k.exporter, s->exporter, 16);
-    return base_hash(&k, sizeof k, f->seed);
-}
-
-static uint64_t hash_exporter(const ledger_findings *f, const uint8_t addr[16], uint8_t len)
-{
-    return base_hash(addr, 16, f->seed + len);
-}
-
-static void put_slot(uint32_t *slots, uint32_t n, uint64_t hash, uint32_t index)
-{
-    uint32_t at = (uint32_t)hash & (n - 1);
-    while (slots[at])
-        at = (at + 1) & (n - 1);
-    slots[at] = index + 1;
-}
-
-static uint32_t *bigger_slots(uint32_t *n)
-{
-    *n = *n ? *n * 2 : FIRST_SLOTS;
-    return calloc(*n, sizeof(uint32_t));
-}
-
-static uint32_t exporter_of(ledger_findings *f, const struct stream_key *k)
-{
-    uint64_t hash = hash_exporter(f, k->exporter, k->exporter_len);
-    if (f->n_exporter_slots) {
-        uint32_t mask = f->n_exporter_slots - 1;
-        for (uint32_t at = (uint32_t)hash & mask; f->exporter_slots[at]; at = (at + 1) & mask) {
-            const struct findings_exporter *e = &f->exporters[f->exporter_slots[at] - 1];
-            if (e->len == k->exporter_len && memcmp(e->addr, k->exporter, 16) == 0)
-                return f->exporter_slots[at] - 1;
-        }
-    }
-    if (f->n_exporters * 2 >= f->n_exporter_slots) {
-        uint32_t n = f->n_exporter_slots, *slots = bigger_slots(&n);
-        if (!slots)
-            return UINT32_MAX;
-        for (uint32_t i = 0; i < f->n_exporters; i++)
-            put_slot(slots, n, hash_exporter(f, f->exporters[i].addr, f->exporters[i].len), i);
-        free(f->exporter_slots);
-        f->exporter_slots = slots;
-        f->n_exporter_slots = n;
-    }
+    struct exporter_key key = {.len = k->exporter_len};
+    memcpy(key.addr, k->exporter, sizeof key.addr);
+    uint32_t at = ledger_index_find(&f->exporter_index, &key);
+    if (at != LEDGER_INDEX_NONE)
+        return at;
     if (!room((void **)&f->exporters, f->n_exporters, &f->cap_exporters, sizeof *f->exporters))
-        return UINT32_MAX;
-    struct findings_exporter *e = &f->exporters[f->n_exporters];
-    *e = (struct findings_exporter){.len = k->exporter_len};
-    memcpy(e->addr, k->exporter, 16);
-    put_slot(f->exporter_slots, f->n_exporter_slots, hash, f->n_exporters);
-    return f->n_exporters++;
+        return LEDGER_INDEX_NONE;
+    at = ledger_index_add(&f->exporter_index, &key);
+    if (at == LEDGER_INDEX_NONE)
+        return at;
+    struct findings_exporter *e = &f->exporters[f->n_exporters++];
+    *e = (struct findings_exporter){.len = key.len};
+    memcpy(e->addr, key.addr, sizeof e->addr);
+    return at;
 }
 
 /* The stream of a row; NULL: out of memory, or beyond the limit (*full). */
 static struct findings_stream *stream_of(ledger_findings *f, const struct ledger_row *r, bool *full)
 {
-    struct stream_key k = key_of(r);
-    uint64_t hash = base_hash(&k, sizeof k, f->seed);
-    if (f->n_slots) {
-        uint32_t mask = f->n_slots - 1;
-        for (uint32_t at = (uint32_t)hash & mask; f->slots[at]; at = (at + 1) & mask)
-            if (same_stream(&f->streams[f->slots[at] - 1], &k))
-                return &f->streams[f->slots[at] - 1];
-    }
+    struct ledger_stream_key k = ledger_stream_key_of(r);
+    uint32_t at = ledger_index_find(&f->stream_index, &k);
+    if (at != LEDGER_INDEX_NONE)
+        return &f->streams[at];
     if (f->n_streams >= LEDGER_FINDINGS_STREAMS) {
         *full = true;
         return NULL;
     }
-    if (f->n_streams * 2 >= f->n_slots) {
-        uint32_t n = f->n_slots, *slots = bigger_slots(&n);
-        if (!slots)
-            return NULL;
-        for (uint32_t i = 0; i < f->n_streams; i++)
-            put_slot(slots, n, hash_stream(f, &f->streams[i]), i);
-        free(f->slots);
-        f->slots = slots;
-        f->n_slots = n;
-    }
     uint32_t of = exporter_of(f, &k);
-    if (of == UINT32_MAX ||
-        !room((void **)&f->streams, f->n_streams, &f->cap_streams, sizeof *f->streams))
+    if (of == LEDGER_INDEX_NONE ||
+        !room((void **)&f->streams, f->n_streams, &f->cap_streams, sizeof *f->streams) ||
+        ledger_index_add(&f->stream_index, &k) == LEDGER_INDEX_NONE)
         return NULL;
-    struct findings_stream *s = &f->streams[f->n_streams];
+    struct findings_stream *s = &f->streams[f->n_streams++];
     *s = (struct findings_stream){.exporter_len = k.exporter_len,
                                   .port = k.port,
                                   .domain = k.domain,
@@ -178,7 +100,6 @@ static struct findings_stream *stream_of(ledger_findings *f, const struct ledger
                                   .last_minute = INT64_MIN,
                                   .loss_minute = INT64_MIN};
     memcpy(s->exporter, k.exporter, 16);
-    put_slot(f->slots, f->n_slots, hash, f->n_streams++);
     return s;
 }
 
@@ -506,6 +427,58 @@ bool ledger_findings_row(void *user, const struct ledger_row *r)
         f->failed = true;
     }
     return true;
+}
+
+/* --- checkpoints --- */
+
+static weir_status look_twice(const char *path, struct ledger_checkpoint_state *out, weir_err *err)
+{
+    enum { LOOKS = 10, PAUSE_MS = 20 };
+    for (int i = 0; i < LOOKS; i++) {
+        const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+        if (i)
+            (void)nanosleep(&pause, NULL);
+        WEIR_TRY(ledger_checkpoint_look(path, out, err));
+        if (!out->damaged[0] && !out->damaged[1])
+            break;
+    }
+    return WEIR_OK;
+}
+
+static void note_damaged(struct damage *d, const char *path, int copy, int64_t minute)
+{
+    const char *slash = strrchr(path, '/');
+    if (!d->files.n)
+        (void)snprintf(d->first, sizeof d->first, "%s.%c", slash ? slash + 1 : path, 'a' + copy);
+    see(&d->files, minute, 1);
+}
+
+static weir_status look_at(ledger_findings *f, const char *path, const struct ledger_range *range,
+                           weir_err *err)
+{
+    struct ledger_checkpoint_state now;
+    WEIR_TRY(look_twice(path, &now, err));
+    if (now.modified_us < range->from_us || now.modified_us > range->to_us)
+        return WEIR_OK;
+    int64_t into = now.modified_us % FINDINGS_MINUTE;
+    int64_t minute = now.modified_us - (into < 0 ? into + FINDINGS_MINUTE : into);
+    for (int i = 0; i < 2; i++)
+        if (now.damaged[i])
+            note_damaged(now.whole[!i] ? &f->copies : &f->checkpoints, path, i, minute);
+    return WEIR_OK;
+}
+
+weir_status ledger_findings_archive(ledger_findings *f, const char *dir,
+                                    const struct ledger_range *range, weir_err *err)
+{
+    for (unsigned i = 0; i < LEDGER_CHECKPOINTS; i++) {
+        char *path = ledger_checkpoint_path(dir, i);
+        weir_status s = path ? look_at(f, path, range, err)
+                             : weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+        free(path);
+        WEIR_TRY(s);
+    }
+    return WEIR_OK;
 }
 
 /* --- the result --- */

@@ -72,6 +72,11 @@ void ledger_findings_free(ledger_findings *f);
  * that it is a ledger_each_fn; running out of memory is said at the end. */
 bool ledger_findings_row(void *user, const struct ledger_row *row);
 
+/* Look at the checkpoints beside an archive that were written to in the range, too. Takes a fifth of a second when one seems
+ * damaged, for a collector may be just writing it. WEIR_ENOMEM. */
+weir_status ledger_findings_archive(ledger_findings *f, const char *dir,
+                                    const struct ledger_range *range, weir_err *err);
+
 /* No more rows: judge. WEIR_OK; WEIR_ENOMEM: findings are missing. */
 weir_status ledger_findings_end(ledger_findings *f, weir_err *err);
 

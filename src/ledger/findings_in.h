@@ -3,6 +3,7 @@
 #define LEDGER_FINDINGS_IN_H
 
 #include "ledger/findings.h"
+#include "ledger/index.h"
 
 enum {
 #define THRESHOLD(name, value) LIMIT_##name = (value),
@@ -120,6 +121,10 @@ struct findings_stream {
 #undef X
 };
 
+struct exporter_key {
+    uint8_t addr[16], len;
+};
+
 struct findings_exporter {
     uint8_t addr[16], len;
     bool state_limit; /* some of its packets found no room */
@@ -149,9 +154,7 @@ struct ledger_findings {
     uint32_t n_streams, cap_streams;
     struct findings_exporter *exporters;
     uint32_t n_exporters, cap_exporters;
-    uint32_t *slots, *exporter_slots; /* index + 1 of a stream, of an exporter; powers of two */
-    uint32_t n_slots, n_exporter_slots;
-    uint64_t seed;
+    ledger_index stream_index, exporter_index; /* numbers in these arrays */
     int64_t *drop_minutes; /* in which the collector dropped packets, in order */
     size_t n_drops, cap_drops;
 
@@ -169,6 +172,11 @@ struct ledger_findings {
 #define X(name) struct seen name;
     COLLECTOR_SEEN_MAP(X)
 #undef X
+    /* Files of checkpoints that are damaged: with another copy that is whole, and without. */
+    struct damage {
+        struct seen files;
+        char first[LEDGER_FINDING_ADDR_TEXT]; /* name of one of them */
+    } copies, checkpoints;
 
     struct draft *drafts;
     size_t n_drafts, cap_drafts;

@@ -687,8 +687,22 @@ static void judge_collector(ledger_findings *f)
     }
 }
 
+static void judge_damage(ledger_findings *f, enum ledger_finding_id id,
+                         enum ledger_severity severity, const struct damage *of)
+{
+    if (!of->files.n)
+        return;
+    struct draft *d = of_collector(f, id, severity, &of->files);
+    count(d, "files", of->files.n);
+    if (d)
+        memcpy(d->own, of->first, sizeof d->own);
+    text(d, "file", NULL);
+}
+
 void findings_judge(ledger_findings *f)
 {
+    judge_damage(f, LEDGER_FINDING_checkpoint_damaged, LEDGER_WARNING, &f->copies);
+    judge_damage(f, LEDGER_FINDING_checkpoint_lost, LEDGER_ERROR, &f->checkpoints);
     if (!f->n_minutes)
         return;
     judge_collector(f);

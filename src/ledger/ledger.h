@@ -62,6 +62,9 @@ struct ledger_range {
     bool by_worker;
     const uint64_t *columns; /* LEDGER_WORDS words, bit i: read column i too; NULL: all */
     size_t max_octets;       /* of a partition, folded; 0: 256 MiB */
+    /* Only rows that were stored more than an hour behind to_us, which are otherwise left out: a collector that was killed has
+     * its last minutes stored by the next one, whenever that is. Not those of checkpoints. */
+    bool late;
 };
 typedef bool ledger_each_fn(void *user, const struct ledger_row *row);
 weir_status ledger_each(const char *const *paths, size_t n_paths, const struct ledger_range *range,

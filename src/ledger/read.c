@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "ledger/account.h"
 #include "ledger/checkpoint.h"
+#include "ledger/taken.h"
 #include "parquet/reader.h"
 
 #include <weir/decoder.h>
@@ -29,7 +30,7 @@ enum {
     MAX_COLUMNS = FLOW_N_LEDGER_COLUMNS
 };
 
-static const int64_t MINUTE = 60000000;
+static const int64_t MINUTE = 60000000, HOUR = 60 * INT64_C(60000000);
 
 /* Minutes beyond are nobody's: far from what can overflow, in nanoseconds too. */
 static const int64_t MAX_TIME = INT64_MAX / 1000;
@@ -54,7 +55,7 @@ struct part {
     int64_t minute, last; /* up to when it counts */
     uint32_t from, to;
     uint16_t worker, of; /* the checkpoint */
-    bool stored;         /* its rows are in the archive, or in another checkpoint */
+    bool twice;          /* its rows are in another checkpoint */
 };
 
 /* The checkpoints beside an archive, n of them. */
@@ -66,6 +67,8 @@ struct fresh {
 };
 
 struct gather {
+    ledger_taken *taken; /* where own rows are noted; NULL: nowhere */
+    bool only_taken;     /* nothing else is wanted */
     uint8_t
         columns[MAX_COLUMNS]; /* that are read besides the key, n of them; their slot in values */
     size_t n;
@@ -546,26 +549,6 @@ static bool key_at(const struct gather *g, struct group *x, size_t row, struct k
     return true;
 }
 
-/* The archive has this part of a worker's minute, and so all that ended before. */
-static void note_stored(struct fresh *f, int64_t minute, uint16_t worker, int64_t last)
-{
-    size_t from = 0, to = f->n_parts;
-    while (from < to) { /* the first part of this worker and minute */
-        size_t at = from + (to - from) / 2;
-        const struct part *p = &f->parts[at];
-        if (p->minute != minute ? p->minute < minute : p->worker < worker)
-            from = at + 1;
-        else
-            to = at;
-    }
-    for (; from < f->n_parts; from++) {
-        struct part *p = &f->parts[from];
-        if (p->minute != minute || p->worker != worker || p->last > last)
-            break;
-        p->stored = true;
-    }
-}
-
 static bool is_own(const struct key *k)
 {
     return !k->exporter_len && !k->has_domain && !k->version;
@@ -617,8 +600,12 @@ static weir_status read_windows(struct gather *g, const parquet_file *f, struct 
                 uint64_t worker = 0, last = 0;
                 (void)whole_at(&x->keys[KEY_WORKER], row, &worker);
                 bool told = whole_at(&x->last, row, &last);
-                note_stored(g->fresh, k.minute, (uint16_t)worker, told ? (int64_t)last : INT64_MIN);
+                if (!ledger_taken_add(g->taken, k.minute, (uint16_t)worker,
+                                      told ? (int64_t)last : INT64_MIN))
+                    return no_memory(err);
             }
+            if (g->only_taken)
+                continue;
             struct held *h = gather_row(g, &k, err);
             if (!h)
                 return WEIR_ENOMEM;
@@ -664,6 +651,7 @@ static weir_status read_group(struct gather *g, const parquet_file *f, size_t gr
                                        .to_us = fresh->parts[fresh->n_parts - 1].minute};
         x->check = !group_outside(&minutes, f, group, minute);
     }
+    x->check |= g->only_taken;
     if (x->check)
         st = open_column(f, group, FLOW_LEDGER_last, info.n_rows, &x->last, err);
     for (size_t i = 0; i < N_KEYS && st == WEIR_OK; i++)
@@ -756,10 +744,13 @@ static bool read_files(struct gather *g, const char *path, weir_status *first, w
     weir_status st = archive_scan_open(path, FLOW_TABLE_LEDGER, NULL, NULL, &scan, &why);
     if (st != WEIR_OK)
         return go_on(st, &why, first, err);
-    archive_scan_limit(
-        scan,
-        to_ns(g->range->from_us > INT64_MIN + MINUTE ? g->range->from_us - MINUTE : INT64_MIN),
-        to_ns(g->range->to_us));
+    int64_t from = g->range->from_us, to = g->range->to_us;
+    if (g->range->late) /* partitions that are not read without it */
+        archive_scan_limit(scan, to_ns(to < INT64_MAX - 3 * HOUR ? to + 2 * HOUR + 1 : INT64_MAX),
+                           INT64_MAX);
+    else
+        archive_scan_limit(scan, to_ns(from > INT64_MIN + MINUTE ? from - MINUTE : INT64_MIN),
+                           to_ns(to));
     bool good = true;
     while (good && !g->ended) {
         struct archive_part *parts;
@@ -879,11 +870,8 @@ weir_status ledger_each_of_batch(const flow_batch *b, const struct ledger_range 
  * the checkpoint's rows. With fewer workers a start moves what higher numbers have left into the first one's checkpoint and
  * removes theirs then: they are read from the highest down.
  *
- * Twice: a checkpoint is a row of parts, each all that a worker has counted of a minute up to a moment, which the collector's
- * own row at its end says (column `last`). A store has the same part, or what it has grown to, and its own row says the same
- * moment or a later one. What a worker counts after it, in the same minute (after a restart), is another part: it ends later
- * than all that was stored before. So a part is in the archive exactly when that has an own row of this worker and minute
- * that does not end before it. Two checkpoints that have the same part are told by the same three values.
+ * Twice: taken.h says how a part is known that the archive has. Two checkpoints that have the same part are told by the same three
+ * values.
  *
  * A clock that was set back makes parts end too early: what is counted of such a minute is seen when it is over. */
 
@@ -904,26 +892,15 @@ static bool fresh_part(struct fresh *f, const struct part *p)
 /* The parts of checkpoint `of`, without those of minutes that nobody has asked for. */
 static weir_status find_parts(const struct gather *g, struct fresh *f, size_t of, weir_err *err)
 {
-    const flow_batch *b = f->rows[of];
-    struct flow_vec keys[N_KEYS], last;
-    for (size_t i = 0; i < N_KEYS; i++)
-        flow_batch_vec(b, key_columns[i], &keys[i]);
-    flow_batch_vec(b, FLOW_LEDGER_last, &last);
-    uint32_t from = 0;
-    for (uint32_t row = 0; row < flow_batch_rows(b); row++) {
-        struct key k;
-        union ledger_value v;
-        if (batch_there(&keys[KEY_EXPORTER], row) || batch_there(&keys[KEY_DOMAIN], row) ||
-            batch_there(&keys[KEY_VERSION], row))
-            continue;
-        struct part p = {.from = from, .to = row + 1, .of = (uint16_t)of};
-        from = row + 1;
-        if (!batch_key(g, keys, row, &k))
-            continue;
-        p.minute = k.minute;
-        p.worker = batch_value(&keys[KEY_WORKER], row, &v) ? (uint16_t)v.u64 : 0;
-        p.last = batch_value(&last, row, &v) ? v.s64 : INT64_MIN;
-        if (!fresh_part(f, &p))
+    struct ledger_part found;
+    for (uint32_t from = 0; ledger_part_at(f->rows[of], from, &found); from = found.to) {
+        struct part p = {.last = found.last_us,
+                         .from = found.from,
+                         .to = found.to,
+                         .worker = found.worker,
+                         .of = (uint16_t)of};
+        if (found.has_minute && minute_of(g->range, found.minute_us, &p.minute) &&
+            !fresh_part(f, &p))
             return no_memory(err);
     }
     return WEIR_OK;
@@ -988,8 +965,8 @@ static weir_status read_checkpoints(struct gather *g, struct fresh *f, const cha
     for (size_t i = 1; i < f->n_parts; i++) {
         const struct part *before = &f->parts[i - 1];
         struct part *p = &f->parts[i];
-        p->stored = p->minute == before->minute && p->worker == before->worker &&
-                    p->last == before->last && p->of != before->of;
+        p->twice = p->minute == before->minute && p->worker == before->worker &&
+                   p->last == before->last && p->of != before->of;
     }
     return st;
 }
@@ -1000,7 +977,7 @@ static weir_status give_fresh(struct gather *g, weir_err *err)
     const struct fresh *f = g->fresh;
     for (size_t i = 0; i < f->n_parts && !g->ended; i++) {
         const struct part *p = &f->parts[i];
-        if (!p->stored)
+        if (!p->twice && !ledger_taken_has(g->taken, p->minute, p->worker, p->last))
             WEIR_TRY(gather_batch(g, f->rows[p->of], p->from, p->to, err));
     }
     return g->ended ? WEIR_OK : gather_give(g, err);
@@ -1011,12 +988,45 @@ static bool read_archive(struct gather *g, const char *path, weir_status *first,
 {
     struct fresh fresh = {0};
     weir_err why = {0};
+    if (g->range->late)
+        return read_files(g, path, first, err);
+    ledger_taken *taken = ledger_taken_new(NULL);
+    if (!taken)
+        return go_on(no_memory(&why), &why, first, err);
     g->fresh = &fresh;
+    g->taken = taken;
     bool good = go_on(read_checkpoints(g, &fresh, path, &why), &why, first, err) &&
                 read_files(g, path, first, err) && go_on(give_fresh(g, &why), &why, first, err);
     g->fresh = NULL;
+    g->taken = NULL;
+    ledger_taken_free(taken);
     fresh_done(&fresh);
     return good;
+}
+
+static bool no_row(void *user, const struct ledger_row *row)
+{
+    (void)user;
+    (void)row;
+    return true;
+}
+
+weir_status ledger_taken_read(const char *dir, int64_t minute_us, ledger_taken *t, weir_err *err)
+{
+    static const uint64_t none[LEDGER_WORDS];
+    const struct ledger_range range = {
+        .from_us = minute_us, .to_us = INT64_MAX, .by_worker = true, .columns = none};
+    struct gather g;
+    weir_status first = WEIR_OK;
+    weir_err why;
+    gather_init(&g, &range, no_row, NULL);
+    g.taken = t;
+    g.only_taken = true;
+    bool good = read_files(&g, dir, &first, &why);
+    gather_done(&g);
+    if (!good && err)
+        *err = why;
+    return good ? WEIR_OK : WEIR_ENOMEM;
 }
 
 weir_status ledger_each(const char *const *paths, size_t n_paths, const struct ledger_range *range,

@@ -2,7 +2,7 @@
 
 #include "archive/archive.h"
 #include "base/text.h"
-#include "parquet/reader.h"
+#include "query/books.h"
 #include "query/predicate.h"
 
 #include <stdio.h>
@@ -10,7 +10,10 @@
 
 enum { SPELT_OUT = 3 }; /* losses; --summary json and weir exporters have all */
 
-static const int64_t LATE_US = 5 * INT64_C(60000000);
+static const int64_t LATE_US = 5 * INT64_C(60000000), HOUR_US = 60 * INT64_C(60000000);
+
+/* Times beyond are not to be had in nanoseconds. */
+static const int64_t MOST_US = INT64_MAX / 1000;
 
 /* ---- what the filter leaves ---- */
 
@@ -90,9 +93,15 @@ static bool tells_streams_apart(const struct query_expr *e)
             is_column(&e->field, FLOW_domain) || is_column(&e->field, FLOW_protocol_version));
 }
 
-static bool is_about(void *user, const struct ledger_row *row)
+/* What the filter asks of flows that the ledger does not know (their protocol, say) may be of any stream. What it asks of exporter
+ * and domain, of a row without, is another thing: its losses are likely to be of somebody else. */
+static enum ledger_about is_about(void *user, const struct ledger_row *row)
 {
-    return query_truth_of(user, row) != QUERY_NO;
+    bool stream = row->exporter_len && row->version && (row->has_domain || row->version == 1);
+    enum query_truth t = query_truth_of(user, row);
+    return t == QUERY_NO              ? LEDGER_ABOUT_NOT
+           : t == QUERY_YES || stream ? LEDGER_ABOUT
+                                      : LEDGER_ABOUT_MAYBE;
 }
 
 /* ---- which ledger, which time ---- */
@@ -126,58 +135,66 @@ static char *archive_of(const char *path, bool *whole)
     return NULL;
 }
 
-struct times {
-    int64_t min, max;
-    bool any, unknown;
-};
-
-static void times_of_file(const parquet_file *f, struct times *t)
+static int64_t before(int64_t us, int64_t span)
 {
-    int column = parquet_column_find(f, flow_columns()[FLOW_received].name);
-    for (size_t g = 0; g < parquet_n_groups(f); g++) {
-        struct parquet_chunk_info info = {0};
-        int64_t min, max;
-        if (column >= 0)
-            parquet_chunk(f, g, (size_t)column, &info);
-        if (!info.min.data || info.min.len != 8 || !info.max.data || info.max.len != 8) {
-            t->unknown = true;
-            return;
-        }
-        memcpy(&min, info.min.data, 8);
-        memcpy(&max, info.max.data, 8);
-        t->min = t->any && t->min < min ? t->min : min;
-        t->max = t->any && t->max > max ? t->max : max;
-        t->any = true;
-    }
+    return us > INT64_MIN + span ? us - span : INT64_MIN;
 }
 
-/* When the rows of these files arrived, by their footers. */
-static void times_of_path(const struct query *q, const char *path, struct times *t)
+static int64_t behind(int64_t us, int64_t span)
+{
+    return us < INT64_MAX - span ? us + span : INT64_MAX;
+}
+
+/* The files of a path, and their footers. from_us, to_us: hours from which no file is asked for may be left out. */
+static bool look_at(const struct query *q, query_books *b, size_t number, const char *path,
+                    bool named, int64_t from_us, int64_t to_us)
 {
     archive_scan *scan;
     weir_err err;
-    if (archive_scan_open(path, FLOW_TABLE_FLOWS, q->range_from, q->range_to, &scan, &err) !=
-        WEIR_OK)
-        return;
+    bool whole = false;
+    if (archive_scan_open(path, FLOW_TABLE_FLOWS, named ? q->range_from : NULL,
+                          named ? q->range_to : NULL, &scan, &err) != WEIR_OK)
+        return false;
+    archive_scan_limit(scan, from_us > -MOST_US ? from_us * 1000 : INT64_MIN,
+                       to_us < MOST_US ? to_us * 1000 : INT64_MAX);
     for (;;) {
         struct archive_part *parts;
         size_t n;
         weir_status st = archive_scan_next(scan, &parts, &n, &err);
-        if (st == WEIR_END || st == WEIR_ENOMEM || (q->stop && q->stop(q->user)))
+        whole = st == WEIR_END;
+        if (whole || st == WEIR_ENOMEM || (q->stop && q->stop(q->user)))
             break;
         if (st != WEIR_OK)
             continue;
-        for (size_t i = 0; i < n; i++)
-            times_of_file(parts[i].file, t);
+        query_books_note(b, number, parts, n);
         archive_scan_release(scan, parts, n);
     }
     archive_scan_close(scan);
+    return whole;
+}
+
+/* The files that are asked for: those that the query has found, if it has been through all of them. NULL: not known. *own: to be
+ * freed. */
+static const query_books *files_of(const struct query *q, query_books **own)
+{
+    *own = NULL;
+    if (query_books_are_whole(q->books))
+        return q->books;
+    query_books *b = query_books_new();
+    bool whole = b;
+    for (size_t i = 0; whole && i < q->n_paths; i++)
+        whole = look_at(q, b, i, q->paths[i], true, before(q->from_us, HOUR_US),
+                        behind(q->to_us, LATE_US + HOUR_US));
+    if (whole)
+        query_books_whole(b);
+    *own = b;
+    return whole ? b : NULL;
 }
 
 static void window(const struct query *q, int64_t now_us, int64_t *from, int64_t *to)
 {
     *from = q->from_us;
-    *to = q->to_us < INT64_MAX - LATE_US ? q->to_us + LATE_US : q->to_us;
+    *to = behind(q->to_us, LATE_US);
     if ((*to != INT64_MAX || *from != INT64_MIN) && *to > now_us)
         *to = now_us > *from ? now_us : *from;
 }
@@ -190,52 +207,99 @@ static void fail(struct query_completeness *c, const char *why)
     (void)snprintf(c->failed, sizeof c->failed, "%s", why);
 }
 
+static void books_free(struct ledger_books *books, size_t n)
+{
+    for (size_t i = 0; books && i < n; i++)
+        free(books[i].files);
+    free(books);
+}
+
+/* An archive that is asked, and the first path that leads to it. */
+struct root {
+    char *dir;
+    size_t path;
+};
+
+/* What each of them has. Of files that are named, the whole archives around them: what is counted in a minute may be in files
+ * that nobody has asked for. NULL: not known, which is nothing that could be said. */
+static struct ledger_books *books_of(const struct query *q, const struct root *roots, size_t n,
+                                     bool by_files, const query_books *files, int64_t from,
+                                     int64_t to)
+{
+    struct ledger_books *books = calloc(n, sizeof *books);
+    query_books *all = by_files ? query_books_new() : NULL;
+    bool good = books && (all || !by_files);
+    for (size_t i = 0; i < n && by_files && good; i++)
+        good = look_at(q, all, i, roots[i].dir, false, before(from, HOUR_US), behind(to, HOUR_US));
+    for (size_t i = 0; i < n && good; i++)
+        good = by_files ? query_books_of(all, i, roots[i].dir, files, &books[i])
+                        : query_books_of(files, roots[i].path, roots[i].dir, NULL, &books[i]);
+    query_books_free(all);
+    if (good)
+        return books;
+    books_free(books, n);
+    return NULL;
+}
+
+static void read_ledger(const struct query *q, const struct root *roots, size_t n, bool by_files,
+                        int64_t now_us, struct query_completeness *out)
+{
+    const char **dirs = calloc(n, sizeof *dirs);
+    query_books *own;
+    const query_books *files = files_of(q, &own);
+    int64_t from, to, first, last;
+    window(q, now_us, &from, &to);
+    if (by_files && files && query_books_times(files, &first, &last)) {
+        from = first > from ? first : from;
+        to = last < to ? last : to;
+    }
+    struct ledger_books *books =
+        files && dirs ? books_of(q, roots, n, by_files, files, from, to) : NULL;
+    bool about = q->filter && tells_streams_apart(q->filter);
+    weir_err err = {.msg = "out of memory"};
+    weir_status st = WEIR_ENOMEM;
+    for (size_t i = 0; dirs && i < n; i++)
+        dirs[i] = roots[i].dir;
+    if (dirs)
+        st = ledger_complete_read(dirs, n, books, from, to, about ? is_about : NULL,
+                                  (void *)(uintptr_t)q->filter, &out->ledger, &err);
+    if (!by_files && q->to_us != INT64_MAX && q->to_us < to)
+        out->ledger.to_us = q->to_us; /* as it was asked for */
+    if (st == WEIR_OK)
+        out->what = QUERY_COMPLETE_KNOWN;
+    else
+        fail(out, err.msg);
+    books_free(books, n);
+    query_books_free(own);
+    free(dirs);
+}
+
 void query_complete_read(const struct query *q, int64_t now_us, struct query_completeness *out)
 {
     *out = (struct query_completeness){.what = QUERY_COMPLETE_NO_LEDGER};
-    struct times times = {0};
-    int64_t from, to;
     size_t n = 0;
     bool by_files = q->range_from || q->range_to, none = !q->n_paths;
-    char **roots = calloc(q->n_paths + 1, sizeof *roots);
+    struct root *roots = calloc(q->n_paths + 1, sizeof *roots);
     if (!roots) {
         fail(out, "out of memory");
         return;
     }
-    window(q, now_us, &from, &to);
     for (size_t i = 0; i < q->n_paths; i++) {
         bool whole, known = false;
         char *root = archive_of(q->paths[i], &whole);
         none |= !root;
         by_files |= root && !whole;
         for (size_t k = 0; root && k < n && !known; k++)
-            known = strcmp(root, roots[k]) == 0;
+            known = strcmp(root, roots[k].dir) == 0;
         if (root && !known)
-            roots[n++] = root;
+            roots[n++] = (struct root){root, i};
         else
             free(root);
     }
-    if (!none) {
-        for (size_t i = 0; by_files && i < q->n_paths; i++)
-            times_of_path(q, q->paths[i], &times);
-        if (by_files && times.any && !times.unknown) {
-            from = times.min > from ? times.min : from;
-            to = times.max < to ? times.max : to;
-        }
-        bool about = q->filter && tells_streams_apart(q->filter);
-        weir_err err = {0};
-        weir_status st =
-            ledger_complete_read((const char *const *)roots, n, from, to, about ? is_about : NULL,
-                                 (void *)(uintptr_t)q->filter, &out->ledger, &err);
-        if (!by_files && q->to_us != INT64_MAX && q->to_us < to)
-            out->ledger.to_us = q->to_us; /* as it was asked for */
-        if (st == WEIR_OK)
-            out->what = QUERY_COMPLETE_KNOWN;
-        else
-            fail(out, err.msg);
-    }
+    if (!none)
+        read_ledger(q, roots, n, by_files, now_us, out);
     for (size_t i = 0; i < n; i++)
-        free(roots[i]);
+        free(roots[i].dir);
     free(roots);
 }
 

@@ -2,9 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static weir_status no_memory(weir_err *err)
 {
@@ -63,6 +65,24 @@ static char *cut(char *path, size_t n)
     return at;
 }
 
+/* A file of some other kind, by its first octets. Of what is being written there may be nothing yet. */
+static bool is_foreign(const char *path)
+{
+    char head[4];
+    size_t len = strlen(path);
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    bool file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+    bool journal = len >= 8 && strcmp(path + len - 8, ".journal") == 0;
+    bool foreign = file && !journal &&
+                   (pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head ||
+                    memcmp(head, "PAR1", sizeof head) != 0);
+    (void)close(fd);
+    return foreign;
+}
+
 /* "dir", "dir/first", "dir/first:last", "dir/s1/f1:s2/f2" */
 static weir_status range_of(query_arena *a, const char *range, const char **dir,
                             struct query_paths *p, weir_err *err)
@@ -82,6 +102,11 @@ static weir_status range_of(query_arena *a, const char *range, const char **dir,
     struct stat st;
     if (!colon && !(*name >= '0' && *name <= '9') && stat(copy, &st) != 0)
         return missing(range, err);
+    if (is_foreign(copy))
+        return weir_err_set(err, WEIR_EFORMAT, 0,
+                            "-R %.60s: no Parquet file, and no archive (which is a directory that "
+                            "'weir collect' writes)",
+                            range);
     if (colon) {
         *colon = 0;
         last = colon + 1;

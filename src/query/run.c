@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "parquet/reader.h"
 #include "query/bits.h"
+#include "query/books.h"
 #include "query/group.h"
 #include "query/order.h"
 #include "query/predicate.h"
@@ -230,18 +231,6 @@ static weir_status keep_texts(struct block *b, struct query_vec *v, weir_err *er
     return WEIR_OK;
 }
 
-/* A constant for readers that know none. */
-static weir_status expand(struct query_bump *memory, struct query_vec *v, size_t n, weir_err *err)
-{
-    uint64_t *num = query_bump_array(memory, n + 1, sizeof *num);
-    if (!num)
-        return no_memory(err);
-    for (size_t i = 0; i < n; i++)
-        num[i] = v->num[0];
-    v->num = num;
-    return WEIR_OK;
-}
-
 static weir_status make_vecs(struct run *run, const struct result *x, struct query_eval *e,
                              struct block *b, bool keep, weir_err *err)
 {
@@ -255,7 +244,7 @@ static weir_status make_vecs(struct run *run, const struct result *x, struct que
         WEIR_TRY(query_eval_field(e, x->fields[f], &v, err));
         vecs[f] = v->v;
         if (v->constant)
-            WEIR_TRY(expand(e->memory, &vecs[f], e->rows.n, err));
+            WEIR_TRY(query_vec_expand(e->memory, &vecs[f], e->rows.n, err));
         bool text = query_is_text(v->v.kind) || v->v.kind == QUERY_TEXT_LIST;
         if (keep && text && v->column < 0)
             WEIR_TRY(keep_texts(b, &vecs[f], err));
@@ -691,21 +680,9 @@ static weir_status add_task(struct run *run, struct partition *p, size_t part, s
     return WEIR_OK;
 }
 
-/* Extra columns show what they are in the first file that has them. */
-static void learn_kinds(struct run *run, const parquet_file *file)
+static weir_status scan_path(struct run *run, size_t path, weir_err *err)
 {
-    for (size_t i = 0; i < run->plan.n_columns; i++) {
-        struct query_plan_column *c = &run->plan.columns[i];
-        if (c->flow >= 0 || atomic_load(&c->kind) != QUERY_UNKNOWN)
-            continue;
-        int at = parquet_column_find(file, c->name);
-        if (at >= 0)
-            atomic_store(&c->kind, query_column_kind(&parquet_schema_of(file)->columns[at]));
-    }
-}
-
-static weir_status scan_path(struct run *run, archive_scan *scan, weir_err *err)
-{
+    archive_scan *scan = run->scans[path];
     while (!atomic_load(&run->stopped)) {
         struct archive_part *parts = NULL;
         size_t n = 0;
@@ -722,6 +699,8 @@ static weir_status scan_path(struct run *run, archive_scan *scan, weir_err *err)
             pthread_mutex_unlock(&run->lock);
             continue;
         }
+        if (run->q->books)
+            query_books_note(run->q->books, path, parts, n);
         struct partition *p = calloc(1, sizeof *p);
         if (!p || !(p->failed = calloc(n + 1, sizeof *p->failed))) {
             free(p);
@@ -739,7 +718,7 @@ static weir_status scan_path(struct run *run, archive_scan *scan, weir_err *err)
             run->octets_seen += parquet_octets(parts[i].file);
         }
         for (size_t i = 0; i < n && st == WEIR_OK; i++) {
-            learn_kinds(run, parts[i].file);
+            query_plan_learn(&run->plan, parts[i].file);
             size_t n_groups = parquet_n_groups(parts[i].file);
             for (size_t k = 0; k < n_groups && st == WEIR_OK; k++) {
                 if (asked_to_stop(run))
@@ -763,8 +742,10 @@ static weir_status scan_all(struct run *run, weir_err *err)
         WEIR_TRY(archive_scan_open(q->paths[i], FLOW_TABLE_FLOWS, q->range_from, q->range_to,
                                    &run->scans[i], err));
         run->n_scans = i + 1;
-        WEIR_TRY(scan_path(run, run->scans[i], err));
+        WEIR_TRY(scan_path(run, i, err));
     }
+    if (q->books && !atomic_load(&run->stopped))
+        query_books_whole(q->books);
     return WEIR_OK;
 }
 

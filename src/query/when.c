@@ -8,6 +8,9 @@
 
 static const int64_t SECOND = 1000000;
 
+/* What messages show; with what they quote of the text they fit into a weir_err. */
+#define FORMS "(write 2026/11/22-2026/11/23, 2026/11/22.21:00-2026/11/22.22:00 or -1h)"
+
 struct scan {
     const char *at, *end;
 };
@@ -81,7 +84,7 @@ const char *query_when_parse(const char *text, size_t len, struct query_when *ou
     int64_t us = 0, span = 0;
     bool timed = false;
     if (digits(&s, 0) != 4)
-        return "the year needs 4 digits";
+        return "a time begins with its year, 4 digits";
     int year = number(&s, 4);
     if (year < 1970 || year > 2261)
         return "the year must be 1970 to 2261";
@@ -230,17 +233,14 @@ static weir_status moment(struct scan *s, const char *text, int64_t now_us, int6
         s->at++;
         if (!span_of(s, &back))
             return weir_err_set(err, WEIR_EFORMAT, at,
-                                "time window \"%.60s\": no span behind the -", text);
+                                "time window \"%.40s\": no span behind the - " FORMS, text);
         *us = now_us - back;
         return WEIR_OK;
     }
     struct query_when when;
     const char *wrong = query_when_parse(s->at, (size_t)(s->end - s->at), &when);
     if (wrong)
-        return weir_err_set(err, WEIR_EFORMAT, at,
-                            "time window \"%.60s\": %s (2026/11/22.21:00-2026/11/22.22:00, "
-                            "2026-11-22T21:00-, -1h)",
-                            text, wrong);
+        return weir_err_set(err, WEIR_EFORMAT, at, "time window \"%.30s\": %s " FORMS, text, wrong);
     *us = when.us;
     s->at += when.used;
     return WEIR_OK;
@@ -256,7 +256,7 @@ weir_status query_window_parse(const char *text, int64_t now_us, int64_t *from_u
     while (s.end > s.at && s.end[-1] == ' ')
         s.end--;
     if (s.at == s.end)
-        return weir_err_set(err, WEIR_EFORMAT, 0, "time window is empty: give a time or -1h");
+        return weir_err_set(err, WEIR_EFORMAT, 0, "time window is empty " FORMS);
     if (is_char(&s, 0, "+"))
         return weir_err_set(err, WEIR_EFORMAT, 0,
                             "time window \"%.60s\": counting from the first flow is not available: "
@@ -266,21 +266,25 @@ weir_status query_window_parse(const char *text, int64_t now_us, int64_t *from_u
     bool back = is_char(&s, 0, "-") && !open;
     if (!open)
         WEIR_TRY(moment(&s, text, now_us, &from, err));
-    bool two = is_char(&s, 0, "-");
+    struct scan behind = s; /* "2026/11/22 - 2026/11/23" */
+    while (is_char(&behind, 0, " "))
+        behind.at++;
+    bool two = is_char(&behind, 0, "-");
     if (two) {
+        s = behind;
         s.at++;
         while (is_char(&s, 0, " "))
             s.at++;
         if (s.at < s.end)
             WEIR_TRY(moment(&s, text, now_us, &to, err));
         else if (open)
-            return weir_err_set(err, WEIR_EFORMAT, 0, "time window \"%.60s\" has no time", text);
+            return weir_err_set(err, WEIR_EFORMAT, 0, "time window \"%.40s\" has no time " FORMS,
+                                text);
     }
     if (s.at < s.end)
         return weir_err_set(err, WEIR_EFORMAT, (uint64_t)(s.at - text),
-                            "time window \"%.60s\": not understood from \"%.30s\" on "
-                            "(2026/11/22.21:00-2026/11/22.22:00, 2026-11-22T21:00-, -1h)",
-                            text, s.at);
+                            "time window \"%.24s\": not understood from \"%.16s\" on " FORMS, text,
+                            s.at);
     if (back && !two)
         to = now_us;
     if (from > to)

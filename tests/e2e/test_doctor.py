@@ -9,9 +9,11 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import packets
+from collector import DEADLINE_S, Collector, CollectorTest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 WEIR = os.environ.get("WEIR") or str(ROOT / "build/weir")
@@ -349,9 +351,26 @@ class Doctor(unittest.TestCase):
         self.assertEqual((0, {}), findings("-R", archive, "192.0.2.7"))
         status, found = findings("-R", archive, "-t", "2026-11-22T21:00Z-2026-11-22T21:05Z", "192.0.2.1")
         self.assertEqual({"clock-time-zone"}, set(found))
+        # exporters that nobody has heard of
         status, out, err = run("doctor", "-R", archive, "192.0.2.8")
         self.assertEqual((1, ""), (status, out))
-        self.assertIn("no ledger of these exporters", err)
+        self.assertIn(f"exporter 192.0.2.8 is not in the ledger of {archive}, 2026-11-22 21:00 to 21:20 UTC "
+                      "(weir exporters lists who is)", err)
+        status, out, err = run("doctor", "-R", archive, "192.0.2.7", "2001:db8::8", "192.0.2.8")
+        self.assertEqual(1, status)
+        self.assertIn("no complaints: 1 exporter, ", out)
+        self.assertEqual(["2001:db8::8", "192.0.2.8"], re.findall(r"exporter (\S+) is not in", err))
+        self.assertNotIn("192.0.2.7", err)
+        status, out, err = run("doctor", "-o", "json", "-R", archive, "192.0.2.7", "192.0.2.8")
+        self.assertEqual((1, ["192.0.2.8"], []), (status, json.loads(out)["looked"]["unknown"], json.loads(out)["findings"]))
+        status, out, err = run("doctor", "-R", archive, "-t", "2026-11-22T21:10Z-2026-11-22T21:14Z", "192.0.2.8")
+        self.assertIn("at that time, 2026-11-22 21:10 to 21:15 UTC", err)
+        status, out, err = run("doctor", "-R", archive, "-t", "2026-11-20-2026-11-21", "192.0.2.7")
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("no ledger for that time", err)
+        status, out, err = run("doctor", "-r", path, "192.0.2.8")
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn(f"nothing of exporter 192.0.2.8 is in {path}, 2026-11-22 21:00 to 21:20 UTC", err)
         # ./archive is the default
         status, out, _ = run("doctor", cwd=self.dir)
         self.assertEqual(1, status)
@@ -401,9 +420,43 @@ class Doctor(unittest.TestCase):
         status, out, err = run("doctor", "-R", self.dir / "empty")
         self.assertEqual((1, ""), (status, out))
         self.assertIn("no ledger in", err)
+        status, out, err = run("doctor", "-o", "json", "-R", self.dir / "empty")
+        self.assertEqual((1, None), (status, json.loads(out)["looked"]["from"]))
+        status, out, err = run("doctor", "-R", WEIR)
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("is no archive, which is a directory", err)
+        status, out, err = run("doctor", "-r", self.dir)
+        self.assertEqual((1, ""), (status, out))
+        self.assertIn("is a directory, no capture (-R names an archive)", err)
         status, out, err = run("doctor", "-r", self.dir / "none.pcap")
         self.assertEqual((1, ""), (status, out))
         self.assertIn("none.pcap", err)
+
+    def test_what_is_no_capture(self):
+        """Text, an image, nothing at all: said, and the status of whatever could not be read."""
+        junk = self.dir / "junk"
+        for octets in (b"root:x:0:0:root:/root:/bin/bash\n" * 9, b"\x89PNG\r\n\x1a\n" + bytes(900), b"\5", bytes(99)):
+            junk.write_bytes(octets)
+            status, out, err = run("doctor", "-r", junk)
+            self.assertEqual((1, ""), (status, out))
+            self.assertIn(f"{junk}: neither a capture (pcap, pcapng) nor an IPFIX file, nor is ", err)
+        junk.write_bytes(b"")
+        status, out, err = run("doctor", "-r", junk)
+        self.assertEqual((1, ""), (status, out))
+        self.assertNotEqual("", err)
+        # beside one that is: that one is looked at
+        good = self.capture(Exporter())
+        junk.write_bytes(b"no capture")
+        status, out, err = run("doctor", "-r", good, junk)
+        self.assertEqual(1, status)
+        self.assertIn("no complaints: 1 exporter, ", out)
+        self.assertIn(f"{junk}: neither", err)
+        # a payload without anything around it is an input
+        payload = self.dir / "payload"
+        payload.write_bytes(packets.v5(range(5)))
+        status, out, err = run("doctor", "-r", payload)
+        self.assertEqual("", err)
+        self.assertIn("no complaints: 1 exporter, 1 stream, 1 packet, 5 flows", out)
 
     def test_several_captures(self):
         """UDP captures share templates, in the order given; operands behind -r are captures too."""
@@ -413,6 +466,122 @@ class Doctor(unittest.TestCase):
             (self.dir / name).write_bytes(packets.pcap(part))
         self.assertEqual((0, {}), findings("-r", self.dir / "1.pcap", self.dir / "2.pcap"))
         self.assertEqual((0, {}), findings("-r", self.dir / "1.pcap", "-r", self.dir / "2.pcap", "192.0.2.1"))
+
+
+class Checkpoints(CollectorTest):
+    """The two files in which a worker keeps what it has counted of the minute."""
+
+    def setUp(self):
+        super().setUp()
+        self.archive = pathlib.Path(self.path("archive"))
+        self.files = [self.archive / f"weir.checkpoint-w0.{copy}" for copy in "ab"]
+
+    def collect(self, **more):
+        return Collector("--archive", self.archive, "--workers", "1", **more)
+
+    def said(self, c, pattern):
+        """Before it was ready."""
+        self.assertTrue(any(re.search(pattern, line) for line in c.said), c.said)
+
+    def stored(self, c, n):
+        """Until n packets are counted on the disk."""
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end:
+            out = run("exporters", "-R", self.archive, "-o", "json")[1]
+            if out and json.loads(out)["collector"]["packets"] >= n:
+                return
+        raise AssertionError(f"not counted: {n} packets: {c.said}")
+
+    def killed(self):
+        """An archive with both copies, the newer one first."""
+        with self.collect() as c:
+            c.send(packets.v5(range(5)))
+            self.stored(c, 1)
+            c.kill()
+        serial = [struct.unpack_from("!Q", f.read_bytes(), 8)[0] for f in self.files]
+        self.assertEqual(1, abs(serial[0] - serial[1]))
+        return sorted(self.files, key=lambda f: -serial[self.files.index(f)])
+
+    def damaged(self, *args):
+        """Exit status and findings about checkpoints; others depend on what time it is."""
+        status, out, err = run("doctor", "-o", "json", "-R", self.archive, *args)
+        self.assertEqual("", err)
+        return status, {f["id"]: f for f in json.loads(out)["findings"] if f["id"].startswith("checkpoint")}
+
+    def test_one_copy_is_damaged(self):
+        newer, older = self.killed()
+        self.assertEqual({}, self.damaged()[1])
+        for f in (newer, older):
+            whole = f.read_bytes()
+            for bad in (whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], whole[:60], bytes(len(whole)), None):
+                f.unlink()
+                if bad is not None:
+                    f.write_bytes(bad)
+                status, found = self.damaged()
+                self.assertEqual((1, ["checkpoint-damaged"]), (status, list(found)))
+                finding = found["checkpoint-damaged"]
+                self.assertEqual(("warning", "collector"), (finding["severity"], finding["about"]))
+                self.assertIn(f"1 file of the checkpoint damaged ({f.name})", finding["sentence"])
+                self.assertIn("about a second", finding["sentence"])
+                f.touch()
+            if f == older:  # else what was counted is in the damaged one
+                self.assertIn("Collector: checkpoint damaged", run("exporters", "-R", self.archive)[1])
+            f.write_bytes(whole)
+        self.assertEqual({}, self.damaged()[1])
+        newer.write_bytes(newer.read_bytes()[:50])
+        with self.collect() as c:
+            self.said(c, rf"{newer.name} is damaged, took up the other copy: about a second of counts")
+            c.stop()
+        self.assertEqual({}, self.damaged()[1])  # it is written anew
+
+    def test_no_copy_is_whole(self):
+        for f in self.killed():
+            f.write_bytes(b"nothing of ours, and long enough to hold a head and a tail of a checkpoint")
+        status, found = self.damaged()
+        self.assertEqual((1, ["checkpoint-lost"]), (status, list(found)))
+        self.assertEqual(("error", 2), (found["checkpoint-lost"]["severity"], found["checkpoint-lost"]["numbers"]["files"]))
+        with self.collect() as c:
+            self.said(c, "weir.checkpoint-w0 is of no use: ")
+            c.stop()
+        self.assertEqual({}, self.damaged()[1])
+
+    def test_a_directory_in_place_of_a_copy(self):
+        """The collector starts, shouts, goes on with the other copy, and with both as soon as it can."""
+        for blocked in ([1], [0, 1]):
+            with self.subTest(blocked):
+                self.archive = pathlib.Path(self.path(f"archive{blocked}"))
+                self.files = [self.archive / f"weir.checkpoint-w0.{copy}" for copy in "ab"]
+                self.archive.mkdir()
+                for i in blocked:
+                    self.files[i].mkdir()
+                with self.collect() as c:
+                    self.said(c, rf"the checkpoint cannot be written: .*\.{'ab'[blocked[-1]]}: Is a directory")
+                    c.send(*(packets.v5(range(5), sequence=5 * n) for n in range(4)))
+                    s = c.until("stored", lambda s: s["output"]["records_written"] == 20)
+                    self.assertGreater(s["output"]["checkpoints_failed"], 0)
+                    if len(blocked) == 1:
+                        self.stored(c, 4)
+                    self.assertEqual(["checkpoint-damaged" if len(blocked) == 1 else "checkpoint-lost"], list(self.damaged()[1]))
+                    for i in blocked:
+                        self.files[i].rmdir()
+                    c.send(packets.v5(range(5), sequence=20))
+                    self.stored(c, 5)
+                    c.wait_for("the checkpoint can be written again")
+                    c.kill()
+                self.assertEqual({}, self.damaged()[1])
+                out = run("query", "-R", self.archive, "-o", "null")[1]
+                self.assertIn("total flows: 25,", out)
+                self.assertIn("Completeness: complete\n", out)
+
+    def test_a_file_in_place_of_a_table(self):
+        """Nothing could be stored: said at once, with what to do."""
+        for name in ("ledger", "flows"):
+            self.archive = pathlib.Path(self.path(f"archive-{name}"))
+            self.archive.mkdir()
+            (self.archive / name).touch()
+            with self.collect(ready=False) as c:
+                c.end(status=1)
+            self.assertIn(f"{self.archive / name}: Not a directory (a file stands in its way: move that away)", c.said[-1])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import glob
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -244,6 +245,53 @@ class Live(CollectorTest):
         self.assertRegex(r.stdout, "Completeness: complete\n")
         self.assertIn(f"total flows: {flows},", r.stdout)
         return collector, of
+
+    def test_gaps_while_it_collects(self):
+        """A gap is lost from the packet behind it on, and no more so when what is missing comes late after all."""
+        archive = self.path("archive")
+        kinds = {5: lambda k: P.v5(range(5), sequence=5 * k), 9: lambda k: P.v9_data(range(5), sequence=k + 1),
+                 10: lambda k: P.ipfix_data(range(5), sequence=5 * k)}
+
+        def until(lost):
+            end = time.monotonic() + DEADLINE_S
+            while time.monotonic() < end:
+                _, of = self.exporters(archive)
+                if [of[f"127.0.0.{v}"]["sequence_lost"] for v in kinds] == lost:  # flows, packets, records
+                    return
+            raise AssertionError(f"not lost: {lost}: {of}")
+
+        with Collector("--archive", archive, "--workers", "1", host="127.0.0.1") as c:
+            socks = {v: exporter_socket(f"127.0.0.{v}") for v in kinds}
+            for s in socks.values():
+                self.addCleanup(s.close)
+            c.send(P.v9_template(sequence=0), sock=socks[9])
+            c.send(P.ipfix_template(), sock=socks[10])
+            for v, make in kinds.items():
+                c.send(*(make(k) for k in range(10) if k not in (4, 9)), sock=socks[v])
+            self.until_known(archive, 26)
+            until([5, 1, 5])  # the last packet of each is missed by nobody yet
+            for v, make in kinds.items():
+                c.send(make(10), sock=socks[v])
+            until([10, 2, 10])
+            for v, make in kinds.items():
+                c.send(make(4), sock=socks[v])
+            until([5, 1, 5])
+            c.stop(signal.SIGTERM)
+        until([5, 1, 5])
+
+    def test_started_again_within_a_minute(self):
+        """Nobody listens for longer than has passed, and what was heard was listened to."""
+        archive = self.path("archive")
+        for workers in ("2", "1"):
+            with Collector("--archive", archive, "--workers", workers, host="127.0.0.1") as c:
+                c.send(P.v5(range(5), sequence=5 * (workers == "1")))
+                c.decoded(1)
+                c.stop(signal.SIGTERM)
+            collector, of = self.exporters(archive)
+            self.assertLessEqual(collector["first"], of["127.0.0.1"]["first"])
+            self.assertGreaterEqual(collector["last"], of["127.0.0.1"]["last"])
+        spans = re.search(r"listened (\d+) s of (\d+) s with 2 workers", weir("exporters", "-R", archive).stdout)
+        self.assertLessEqual(int(spans[1]), int(spans[2]))
 
     def test_the_first_seconds(self):
         """Whoever has just begun to collect sees who sends, also after a kill without a restart."""

@@ -163,6 +163,13 @@ class Files(GenTest):
             counts = [struct.unpack_from("!H", p, 2)[0] for _, p in payloads(data)]
             if form != "ipfix":  # where the field is the length
                 self.assertEqual(max(counts), most)
+        for form, size, most in (("v5", 1400, 28), ("v5", 8972, 30), ("v5", None, 30), ("v9", 1400, 25), ("v9", 8972, 162)):
+            payload = ["--max-payload", size] if size else []
+            limits = [*payload, "--flows-per-packet", most]
+            data = gen("-F", form, "-n", "4k", "-e", "2", "--ipv6", "0", "--payload", "-", "--rate", "1M", *limits).stdout
+            self.assertEqual(max(struct.unpack_from("!H", p, 2)[0] for _, p in payloads(data)), most)
+            self.assertIn(f"at most {most}", gen("-F", form, "--payload", "-", *payload, "--flows-per-packet", most + 1,
+                                                 status=2).stderr.decode())
         for size in (512, 1000, 8972):
             data = gen("-n", "3k", "--payload", "-", "--rate", "1M", "--max-payload", size).stdout
             sizes = [len(p) for _, p in payloads(data)]
@@ -387,6 +394,11 @@ class Wrong(GenTest):
                 (("--pcap", "x", "--template-every", "soon"), "--template-every soon"),
                 (("--pcap", "x", "--template-every", "0"), "--template-every 0"),
                 (("-5", "--pcap", "x", "--sampling", "20000"), "1 to 16383"),
+                (("-5", "--pcap", "x", "--flows-per-packet", "31"), "a packet of NetFlow v5 has at most 30"),
+                (("-5", "--pcap", "x", "--flows-per-packet", "30", "--max-payload", "512"), "at most 10 in --max-payload 512"),
+                (("-9", "--pcap", "x", "--flows-per-packet", "26"), "v9 has at most 25 in --max-payload 1400"),
+                (("--ipfix", "--pcap", "x", "--flows-per-packet", "20"), "ipfix has at most 19 in --max-payload 1400"),
+                (("--pcap", "x", "--flows-per-packet", "1G"), "at most 25"),
                 (("--format", "sflow", "--pcap", "x"), "not one of v5, v9, ipfix")):
             with self.subTest(args):
                 done = gen(*args, status=2)

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """The loss ledger of a running collector: what it says was received, lost, repeated and thrown away is what happened, to
 the packet, under load and with everything going wrong that can."""
+import glob
 import json
 import os
 import random
+import re
 import resource
+import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -354,6 +358,249 @@ class NothingStopsReceiving(Case):
         self.assertEqual(rows, {e: r["flows"] for e, r in t["of"].items()})
         self.assertEqual({sums[e]["sequence_lost"] for e in t["of"]}, {0})
         self.assertGreaterEqual(len([f for f in os.listdir(self.archive) if f == "flows"]), 1)
+
+
+def said(archive, *args):
+    """The line of a query about its completeness."""
+    out = L.weir("query", "-R", archive, "--utc", "-o", "null", *args).stdout
+    return re.search(r"^Completeness: (.*)$", out, re.M)[1]
+
+
+class Books(Case):
+    """Flows that somebody took away, and pages that are missing in the ledger: no answer is called complete then."""
+
+    START = P.EXPORT_S - 8000  # 2023-11-14T20:00:00Z
+    MINUTES = 150
+    A, B = "192.0.2.1", "192.0.2.2"  # 60 and 30 flows a minute; B none from 21:30 on
+
+    @classmethod
+    def setUpClass(cls):
+        cls.holder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.holder.cleanup)
+        cls.whole = os.path.join(cls.holder.name, "archive")
+        name = os.path.join(cls.holder.name, "a.pcap")
+        with open(name, "wb") as f:
+            f.write(P.pcap([frame for t in range(0, cls.MINUTES * 60, 10) for frame in cls.frames(t)]))
+        L.weir("collect", "--read", name, "--archive", cls.whole)
+
+    @classmethod
+    def frames(cls, t):
+        """What comes in the second t."""
+        us = (cls.START + t) * 1_000_000
+        yield us, P.ethernet_udp(cls.A, 9000, "198.51.100.1", 2055, P.v5(range(10), sequence=t))
+        if t % 20 == 0 and t < 90 * 60:
+            yield us, P.ethernet_udp(cls.B, 9000, "198.51.100.1", 2055, P.v5(range(10), sequence=t // 2))
+
+    FLOWS = 150 * 60 + 90 * 30
+
+    def setUp(self):
+        super().setUp()
+        shutil.copytree(self.whole, self.archive)
+
+    def files(self, table, hour, n=None):
+        found = sorted(glob.glob(os.path.join(self.archive, table, "date=2023-11-14", f"hour={hour}", "*.p*")))
+        return found if n is None else found[n]
+
+    def test_nothing_is_said_of_what_is_whole(self):
+        self.assertEqual(said(self.archive), "complete")
+        for args in (["-t", "2023-11-14T20:07:30Z-2023-11-14T21:02:10Z"], ["-t", "2023-11-14T21:03Z-2023-11-14T21:04Z"],
+                     [f"exporter ip {self.A}"], [f"exporter ip {self.B} and src port 1024"], ["-c", "3"], ["-s", "srcip"],
+                     ["-r", self.archive]):
+            self.assertEqual(said(self.archive, *args), "complete", args)
+        for name in (f"{self.archive}/20231114T2105", f"{self.archive}/20231114T2055:20231114T2110"):
+            self.assertEqual(said(name), "complete", name)
+        for path in (self.files("flows", 20, 3), os.path.dirname(self.files("flows", 21, 0))):
+            out = L.weir("query", "-r", path, "--utc", "-o", "null").stdout
+            self.assertIn("\nCompleteness: complete\n", out)
+        L.weir("archive", "compact", "--archive", self.archive)
+        self.assertEqual(len(self.files("flows", 20)), 1)
+        self.assertEqual(said(self.archive), "complete")
+        self.assertEqual(said(self.archive, "-t", "2023-11-14T20:07:30Z-2023-11-14T21:02:10Z"), "complete")
+
+    def test_no_ledger(self):
+        shutil.rmtree(os.path.join(self.archive, "ledger"))
+        self.assertEqual(said(self.archive), "not known: no ledger beside these files")
+
+    def test_a_page_is_missing(self):
+        os.remove(self.files("ledger", 21, 0))
+        self.assertEqual(said(self.archive), "complete as far as known "
+                         "(4,500 flows 21:00-22:00 that the ledger does not count)")
+        c = L.completeness(self.archive)
+        self.assertEqual((c["complete"], c["uncounted_flows"], c["flows"], c["down_us"]), (False, 4500, self.FLOWS - 4500, 0))
+
+    def test_the_first_and_the_last_page(self):
+        os.remove(self.files("ledger", 20, 0))
+        self.assertEqual(said(self.archive), "complete as far as known (no ledger before 21:00)")
+        os.remove(self.files("ledger", 22, 0))
+        self.assertEqual(said(self.archive), "complete as far as known (no ledger before 21:00; no ledger after 22:00)")
+
+    def test_a_page_of_another_hour(self):
+        shutil.copy(self.files("ledger", 20, 0), self.files("ledger", 21, 0))
+        text = said(self.archive)
+        self.assertIn("counted, but not in the archive", text)
+        self.assertIn("that the ledger does not count", text)
+        self.assertLess(L.completeness(self.archive)["share"], 0.7)
+
+    def test_a_file_is_gone(self):
+        os.remove(self.files("flows", 20, 6))  # 20:30
+        lost = "lost 450 flows 20:30-20:35: counted, but not in the archive"
+        self.assertEqual(said(self.archive), f"96.1 % ({lost})")
+        c = L.completeness(self.archive)
+        self.assertEqual((c["complete"], c["flows"], c["lost"], c["estimated"]), (False, self.FLOWS - 450, 450, False))
+        self.assertEqual(c["losses"], [{"cause": "archive", "from": "2023-11-14T20:30:00Z", "to": "2023-11-14T20:35:00Z",
+                                        "flows": 450, "packets": 0, "estimated": False, "maybe": False}])
+        # Several archives, each by its own ledger; one of them twice.
+        out = L.weir("query", "-r", self.archive, "-r", self.whole, "-r", self.archive, "--utc", "-o", "null").stdout
+        self.assertIn(f"Completeness: 98.0 % ({lost})\n", out)
+        # Nobody knows whose they were.
+        self.assertEqual(said(self.archive, f"exporter ip {self.B}"),
+                         "complete as far as known (maybe lost 150 flows 20:30-20:35: counted, but not in the archive)")
+        self.assertEqual(said(self.archive, "-t", "2023-11-14T20:10Z-2023-11-14T20:20Z"), "complete")
+        self.assertIn(lost, said(self.archive, "-t", "2023-11-14T20:10Z-2023-11-14T20:30Z"))
+        self.assertEqual(said(f"{self.archive}/20231114T2035"), "complete")
+        self.assertEqual(said(f"{self.archive}/20231114T2015:20231114T2025"), "complete")
+        self.assertIn(lost, said(f"{self.archive}/20231114T2025:20231114T2035"))
+        L.weir("archive", "compact", "--archive", self.archive)
+        self.assertIn("lost 450 flows 20:00-21:00: counted, but not in the archive", said(self.archive))
+
+    def test_a_file_whose_exporter_is_known(self):
+        os.remove(self.files("flows", 21, 9))  # 21:45, A alone
+        lost = "lost 300 flows 21:45-21:50: counted, but not in the archive"
+        self.assertEqual(said(self.archive, f"exporter ip {self.A}"), f"96.6 % ({lost})")
+        self.assertEqual(said(self.archive, f"exporter ip {self.B}"), "complete")
+
+    def test_an_hour_is_gone(self):
+        shutil.rmtree(os.path.dirname(self.files("flows", 20, 0)))
+        self.assertEqual(said(self.archive), "53.8 % (lost 5,400 flows 20:00-21:00: counted, but not in the archive)")
+
+    def test_all_flows_are_gone(self):
+        shutil.rmtree(os.path.join(self.archive, "flows"))
+        self.assertEqual(said(self.archive), "0.0 % (lost 11,700 flows 20:00-22:30: counted, but not in the archive)")
+        os.mkdir(os.path.join(self.archive, "flows"))
+        self.assertEqual(L.completeness(self.archive)["share"], 0)
+
+    def test_all_at_once(self):
+        os.remove(self.files("ledger", 20, 0))
+        os.remove(self.files("flows", 22, 3))
+        name = self.files("flows", 21, 6)
+        shutil.copy(name, name.replace("20231114T", "copy-of-20231114T"))
+        self.assertEqual(said(self.archive), "95.2 % (lost 300 flows 22:15-22:20: counted, but not in the archive; 300 flows "
+                         "21:30-21:35 that the ledger does not count; no ledger before 21:00)")
+        c = L.completeness(self.archive)
+        self.assertEqual((c["uncounted_flows"], c["uncounted_from"], c["uncounted_to"], c["first"]),
+                         (5700, "2023-11-14T20:00:00Z", "2023-11-14T21:35:00Z", "2023-11-14T21:00:00Z"))
+
+    def test_a_file_that_stands_there_twice(self):
+        name = self.files("flows", 20, 6)
+        shutil.copy(name, name.replace("20231114T", "copy-of-20231114T"))
+        self.assertEqual(said(self.archive),
+                         "complete as far as known (450 flows 20:30-20:35 that the ledger does not count)")
+
+    def test_what_has_expired_is_not_missed(self):
+        age = int((time.time() - (self.START + 3700)) // 3600)
+        L.weir("archive", "expire", "--archive", self.archive, "--keep", f"{age}h")
+        self.assertEqual((len(self.files("flows", 20)), len(self.files("ledger", 20))), (0, 0))
+        self.assertEqual(said(self.archive), "complete")
+
+
+class LiveBooks(Case):
+    def test_no_false_alarm(self):
+        """Asked again and again while it collects, through many slots."""
+        with self.collector("--workers", "2", "--rotate", "1s", "--flush", "50ms") as c:
+            with L.Sender(c.ports[0], "--ipfix", "-e", "4", "-r", "20k", "-t", "5s") as sender:
+                c.until("something is there", lambda s: s["output"]["packets_written"] > 100)
+                answers = [said(self.archive) for _ in range(20)]
+                answers += [said(self.archive, *args) for args in (["--last", "2s"], ["-c", "5"], ["exporter ip 127.0.1.1"])]
+                sender.end()
+            self.assertEqual(set(answers), {"complete"})
+            c.stop()
+        self.assertEqual(said(self.archive), "complete")
+        L.weir("archive", "compact", "--archive", self.archive)
+        self.assertEqual(said(self.archive), "complete")
+
+    def killed(self, *args):
+        """An archive as a killed collector leaves it: 100 packets of 30 flows."""
+        with self.collector(*args) as c:
+            with L.exporter_socket("127.0.3.1") as sock:
+                c.send(*[P.v5(range(30), sequence=30 * i) for i in range(100)], sock=sock)
+                c.written(100)
+            c.kill()
+
+    def test_late_templates(self):
+        """Flows that waited are stored and counted when they are decoded, in whichever slot that is."""
+        with self.collector("--rotate", "1s", "--flush", "50ms") as c:
+            for i in range(4):
+                c.send(P.v9_data(range(5), sequence=1, source=i))
+                time_of = time.time()
+                c.until("the next second", lambda s, t=time_of: time.time() >= int(t) + 1)
+                c.send(P.v9_template(sequence=0, source=i))
+            c.until("written", lambda s: s["decode"]["flows"] == 20)
+            c.stop()
+        c = L.completeness(self.archive)
+        self.assertEqual((c["uncounted_flows"], [x for x in c["losses"] if x["cause"] == "archive"]), (0, []))
+
+    def test_a_torn_journal(self):
+        self.killed()
+        self.assertEqual(said(self.archive), "complete")
+        journal = glob.glob(os.path.join(self.archive, "flows", "*", "*", "*.journal"))
+        self.assertEqual(len(journal), 1)
+        os.truncate(journal[0], os.path.getsize(journal[0]) - 1)
+        for _ in range(2):
+            rows = L.stored(self.archive).get("127.0.3.1", 0)
+            c = L.completeness(self.archive)
+            self.assertLess(rows, 3000)
+            self.assertEqual((c["complete"], c["lost"], c["flows"]), (False, 3000 - rows, rows))
+            self.assertIn(f"lost {3000 - rows:,} flows", said(self.archive))
+            with self.collector() as c:  # which finishes the file as it is
+                c.stop()
+
+    def test_all_copies_of_the_checkpoint_are_damaged(self):
+        self.killed()
+        for name in glob.glob(os.path.join(self.archive, "weir.checkpoint-*")):
+            with open(name, "r+b") as f:
+                f.seek(30)
+                f.write(b"damaged")
+        self.assertRegex(said(self.archive), "^not known: no ledger")
+        with self.collector() as c:  # other flows of the same minute, or of the next one
+            with L.exporter_socket("127.0.3.2") as sock:
+                c.send(P.v5(range(30)), sock=sock)
+                c.written(1)
+            c.stop()
+        c = L.completeness(self.archive)
+        self.assertEqual((c["known"], c["complete"], c["uncounted_flows"]), (True, False, 3000))
+        self.assertNotRegex(said(self.archive), "^complete( \\(|$)")
+
+    def test_only_a_checkpoint_is_left(self):
+        with self.collector() as c:
+            with L.exporter_socket("127.0.3.2") as sock:
+                c.send(*[P.v5(range(30), sequence=30 * i) for i in range(10)], sock=sock)
+                c.written(10)
+            c.stop()
+        self.killed()
+        shutil.rmtree(os.path.join(self.archive, "ledger"))
+        c = L.completeness(self.archive)
+        self.assertEqual((c["known"], c["complete"], c["flows"], c["uncounted_flows"]), (True, False, 3000, 300))
+
+
+class NoRoom(Case):
+    def test_whose_loss_it_is(self):
+        with self.collector("--max-exporters", "2", "--idle", "1h") as c:
+            for k in (1, 2, 3):
+                with L.exporter_socket(f"127.0.6.{k}") as sock:
+                    c.send(*[P.v5(range(10), sequence=10 * i) for i in range(5)], sock=sock)
+                c.decoded(5 * k)
+            c.stop()
+        self.assertRegex(said(self.archive), r"^about 66.6 % \(lost about 50 flows [0-9:-]*: no room for their exporter or stream\)$")
+        c = L.completeness(self.archive)
+        self.assertEqual((c["packets"]["no_room"], c["packets"]["rejected"], c["lost"]), (5, 0, 50))
+        self.assertEqual([x["cause"] for x in c["losses"]], ["no_room"])
+        # Whose they were nobody noted.
+        for k in (1, 3):
+            one = f"exporter ip 127.0.6.{k}"
+            self.assertRegex(said(self.archive, one), r"^complete as far as known \(maybe lost about 50 flows [0-9:-]*: no room for")
+            c = L.completeness(self.archive, one)
+            self.assertEqual((c["complete"], c["share"], c["lost"], c["maybe_lost"]), (False, 1, 0, 50))
+            self.assertTrue(c["losses"][0]["maybe"])
 
 
 class Steering(Case):

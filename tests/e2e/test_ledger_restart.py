@@ -68,12 +68,15 @@ class KilledUnderLoad(Restart):
                               for r in sums.values()}, {(0, 0, 0, 0, 0)})
             for (_, _, version), r in L.streams_of(self.archive).items():
                 self.assertEqual((version, r["restarts"]), ({"v5": 5, "v9": 9, "ipfix": 10}[form], 0))
+            c = L.completeness(self.archive)
+            self.assertEqual((c["uncounted_flows"], {x["cause"] for x in c["losses"]} - {"sequence", "down"}), (0, set()))
             return t, sums, L.stored(self.archive)
 
     def torn(self, kills):
         """Whether flows are stored that have no account: of one flush of some workers for each kill at most."""
         rows = L.stored(self.archive)
         more = {e: rows.get(e, 0) - s["flows"] for e, s in L.exporters_of(self.archive).items()}
+        self.assertEqual(L.completeness(self.archive)["uncounted_flows"], sum(more.values()))
         self.assertGreaterEqual(min(more.values()), 0, more)
         self.assertLess(sum(more.values()), kills * RATE // 5, more)
         return any(more.values())
@@ -241,6 +244,77 @@ class WarmRestart(Restart):
             c.stop()
         sums = L.check_laws(self, self.archive)
         self.assertEqual({(r["packets"], r["flows"], r["sequence_lost"]) for r in sums.values()}, {(6, 36, 0)})
+
+
+class OldCheckpoint(Restart):
+    """A checkpoint of long ago that stands there again: of what the ledger has, nothing counts twice, and of what only the lost
+    one had, every answer says that it is not known."""
+
+    def setUp(self):
+        super().setUp()
+        self.sent = 0
+
+    def collect(self, c, n):
+        """n packets of 30 flows, whose numbers go on."""
+        with L.exporter_socket("127.0.4.1") as sock:
+            c.send(*[P.v5(range(30), sequence=30 * (self.sent + i)) for i in range(n)], port=self.port, sock=sock)
+        self.sent += n
+        c.written(n)
+
+    def checkpoints(self):
+        out = {}
+        for name in glob.glob(os.path.join(self.archive, "weir.checkpoint-*")):
+            with open(name, "rb") as f:
+                out[name] = f.read()
+        return out
+
+    def put_back(self, old):
+        for name in self.checkpoints():
+            os.remove(name)
+        for name, octets in old.items():
+            with open(name, "wb") as f:
+                f.write(octets)
+
+    def test_of_a_collector_that_was_stopped(self):
+        with self.collector("2") as c:
+            self.collect(c, 10)
+            old = self.checkpoints()
+            self.assertIn(10 * 30, {r["flows"] for r in L.exporters_of(self.archive).values()})
+            c.send(P.v9_data(range(5), sequence=1), port=self.port)  # it waits in vain
+            self.collect(c, 10)
+            c.until("all there", lambda s: s["decode"]["waiting"] == 1)
+            c.stop()
+        self.put_back(old)
+        with self.collector("1") as c:
+            self.collect(c, 5)
+            c.stop()
+        sums = L.check_laws(self, self.archive)
+        r = sums["127.0.4.1"]
+        self.assertEqual((r["packets"], r["flows"], r["sequence_lost"]), (25, 750, 0))
+        c = L.completeness(self.archive, "exporter ip 127.0.4.1")
+        self.assertEqual((c["flows"], c["lost"], c["uncounted_flows"]), (750, 0, 0))
+
+    def test_of_a_collector_that_was_killed(self):
+        with self.collector("2") as c:
+            self.collect(c, 10)
+            old = self.checkpoints()
+            self.collect(c, 10)
+            c.stop()
+        with self.collector("2") as c:
+            self.collect(c, 5)
+            c.kill()
+        self.put_back(old)
+        with self.collector("2") as c:
+            self.assertRegex("".join(c.said), "weir.checkpoint-w[01] is older than the ledger")
+            self.collect(c, 5)
+            c.kill()
+        for _ in range(2):  # as the checkpoint has it, and as the next collector files it
+            r = L.exporters_of(self.archive)["127.0.4.1"]
+            self.assertEqual((r["packets"], r["flows"], r["sequence_lost"], L.stored(self.archive)["127.0.4.1"]), (25, 750, 0, 900))
+            c = L.completeness(self.archive)
+            self.assertEqual((c["complete"], c["flows"], c["lost"], c["uncounted_flows"]), (False, 750, 0, 150))
+            with self.collector("2") as c:
+                c.stop()
 
 
 if __name__ == "__main__":

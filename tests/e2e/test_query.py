@@ -320,7 +320,8 @@ class Completeness(unittest.TestCase):
         self.assertEqual((got["known"], got["complete"], got["share"]), (True, False, 0.9375))
         self.assertEqual((got["flows"], got["lost"], got["estimated"]), (300, 20, False))
         self.assertEqual(got["losses"], [{"cause": "sequence", "exporter": "192.0.2.1", "from": "2023-11-14T22:18:00Z",
-                                          "to": "2023-11-14T22:19:00Z", "flows": 20, "packets": 0, "estimated": False}])
+                                          "to": "2023-11-14T22:19:00Z", "flows": 20, "packets": 0, "estimated": False,
+                                          "maybe": False}])
         r = run(WEIR, "query", "-R", self.archive, "-o", "ndjson", "--summary", "json", "exporter ip 192.0.2.2")
         got = json.loads(r.stderr)["summary"]["completeness"]
         self.assertEqual((got["complete"], got["share"], got["losses"]), (True, 1, []))

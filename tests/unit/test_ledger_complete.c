@@ -256,10 +256,10 @@ static void captures(void **state)
         "refused)");
 }
 
-static bool not_the_second(void *user, const struct ledger_row *row)
+static enum ledger_about not_the_second(void *user, const struct ledger_row *row)
 {
     ++*(int *)user;
-    return row->exporter[3] != 2;
+    return row->exporter[3] != 2 ? LEDGER_ABOUT : LEDGER_ABOUT_NOT;
 }
 
 static void only_what_was_asked_for(void **state)
@@ -280,6 +280,52 @@ static void only_what_was_asked_for(void **state)
     assert_true(c.lost == 0);
     c = read_range(at(0), at(1), NULL, NULL);
     assert_true(c.lost == 1000);
+}
+
+static enum ledger_about only_the_first(void *user, const struct ledger_row *row)
+{
+    (void)user;
+    if (row->exporter[3] != 1)
+        return LEDGER_ABOUT_NOT;
+    return row->has_domain ? LEDGER_ABOUT : LEDGER_ABOUT_MAYBE;
+}
+
+/* Packets of streams that got no room, of exporters that had no row: with a question about one of them, nobody knows whose. */
+static void no_room(void **state)
+{
+    (void)state;
+    runs(0, 3);
+    ADD(0, 0, "192.0.2.1", 0, 9, LEDGER(packets, 10), LEDGER(decoded, 10), LEDGER(flows, 100));
+    ADD(0, 0, "192.0.2.2", 0, 9, LEDGER(packets, 10), LEDGER(decoded, 10), LEDGER(flows, 300));
+    ADD(1, 0, NULL, -1, -1, LEDGER(packets, 3), LEDGER(rejected_state_limit, 2),
+        LEDGER(rejected_out_of_memory, 1), LEDGER(flows, 20));
+    ADD(2, 0, "192.0.2.1", -1, -1, LEDGER(packets, 5), LEDGER(rejected_state_limit, 5));
+    ADD(2, 0, "192.0.2.2", -1, -1, LEDGER(packets, 9), LEDGER(rejected_short_header, 9));
+    ledger_complete c = read_all();
+    assert_int_equal(c.packets_of[LEDGER_CAUSE_NO_ROOM], 8);
+    assert_int_equal(c.packets_of[LEDGER_CAUSE_REJECTED], 9);
+    assert_int_equal(c.flows, 420);
+    assert_true(c.lost > 0 && c.maybe <= 0);
+    expect_text(&c, 3,
+                "about 78.7 % (lost about 63 flows 21:01-21:02: no room for their exporter or "
+                "stream; exporter 192.0.2.1 lost about 50 flows 21:02-21:03: no room for their "
+                "exporter or stream)");
+    c = read_range(INT64_MIN, INT64_MAX, only_the_first, NULL);
+    assert_true(c.lost <= 0 && c.share >= 1 && c.maybe > 79 && c.maybe < 81 && c.maybe_estimated);
+    assert_int_equal(c.flows, 100);
+    assert_int_equal(c.exporters_with_loss, 0);
+    expect_text(&c, 3,
+                "complete as far as known (exporter 192.0.2.1 maybe lost about 50 flows "
+                "21:02-21:03: no room for their exporter or stream; maybe lost about 30 flows "
+                "21:01-21:02: no room for their exporter or stream)");
+    /* What certainly is of it comes first, however little. */
+    ADD(2, 0, "192.0.2.1", 0, 9, LEDGER(packets, 1), LEDGER(decoded, 1), LEDGER(flows, 10),
+        LEDGER(flows_lost, 2));
+    c = read_range(INT64_MIN, INT64_MAX, only_the_first, NULL);
+    assert_true(c.lost > 1.9 && c.lost < 2.1 && c.maybe > 79);
+    expect_text(&c, 1,
+                "98.1 % (exporter 192.0.2.1 lost 2 flows 21:02-21:03: decoded but not stored; "
+                "2 more losses)");
 }
 
 static void many_losses(void **state)
@@ -374,15 +420,18 @@ static void as_json(void **state)
     ledger_complete_json(&c, &b);
     base_buf_char(&b, 0);
     assert_string_equal(
-        b.data, "{\"known\":true,\"complete\":false,\"share\":0.75,\"flows\":30,\"lost\":10,"
-                "\"estimated\":false,\"down_us\":0,\"unnumbered_flows\":0,\"unsure_gaps\":0,"
-                "\"exporters_with_loss\":1,\"from\":\"2026-11-22T21:00:00Z\","
-                "\"to\":\"2026-11-22T21:02:00Z\",\"first\":\"2026-11-22T21:00:00Z\","
-                "\"last\":\"2026-11-22T21:02:00Z\",\"packets\":{\"sequence\":0,\"kernel\":3,"
-                "\"queue\":0,\"template\":0,\"rejected\":0,\"refused\":0},\"losses\":[{\"cause\":"
-                "\"sequence\",\"exporter\":\"192.0.2.1\",\"from\":\"2026-11-22T21:00:00Z\",\"to\":"
-                "\"2026-11-22T21:01:00Z\",\"flows\":10,\"packets\":0,\"estimated\":false}],"
-                "\"more_losses\":0}");
+        b.data,
+        "{\"known\":true,\"complete\":false,\"share\":0.75,\"flows\":30,\"lost\":10,"
+        "\"estimated\":false,\"down_us\":0,\"unnumbered_flows\":0,\"unsure_gaps\":0,"
+        "\"exporters_with_loss\":1,\"maybe_lost\":0,\"uncounted_flows\":0,\"from\":\"2026-11-22T21:"
+        "00:00Z\","
+        "\"to\":\"2026-11-22T21:02:00Z\",\"first\":\"2026-11-22T21:00:00Z\","
+        "\"last\":\"2026-11-22T21:02:00Z\",\"packets\":{\"sequence\":0,\"kernel\":3,"
+        "\"queue\":0,\"template\":0,\"rejected\":0,\"refused\":0,\"no_room\":0},"
+        "\"losses\":[{\"cause\":"
+        "\"sequence\",\"exporter\":\"192.0.2.1\",\"from\":\"2026-11-22T21:00:00Z\",\"to\":"
+        "\"2026-11-22T21:01:00Z\",\"flows\":10,\"packets\":0,\"estimated\":false,\"maybe\":false}],"
+        "\"more_losses\":0}");
     base_buf_done(&b);
     b = (base_buf){0};
     c = read_range(at(50), at(60), NULL, NULL);
@@ -433,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_losses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(long_gap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shares, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(as_json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(absurd_numbers, set_up, tear_down),
     };

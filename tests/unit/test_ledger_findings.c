@@ -1,9 +1,12 @@
 /* The rules of weir doctor: each speaks on rows made for it and from its threshold on, and sound exporters give nothing. */
 #include "unit.h"
 
+#include "ledger/checkpoint.h"
 #include "ledger/findings.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MINUTE INT64_C(60000000)
 #define SECOND INT64_C(1000000)
@@ -828,6 +831,70 @@ static void silence(void **state)
     ledger_findings_free(f);
 }
 
+static void put_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    (void)fputs(text, f);
+    (void)fclose(f);
+}
+
+/* Copies of checkpoints that are damaged, of all workers together, with rows and without. */
+static void checkpoints(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/weir-findings-XXXXXX", name[80];
+    const struct ledger_range all = {.from_us = INT64_MIN, .to_us = INT64_MAX},
+                              past = {.from_us = START, .to_us = START + MINUTE};
+    assert_non_null(mkdtemp(dir));
+    for (unsigned w = 0; w < 3; w++) {
+        ledger_checkpoint *c;
+        char *path = ledger_checkpoint_path(dir, w);
+        assert_int_equal(ledger_checkpoint_open(path, &c, NULL), WEIR_OK);
+        for (int n = 0; n < 3; n++)
+            assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)"x", 1), WEIR_OK);
+        ledger_checkpoint_close(c);
+        free(path);
+    }
+    for (int step = 0; step < 3; step++) {
+        ledger_findings *f = begin();
+        if (step == 1) { /* a copy each of two workers */
+            (void)snprintf(name, sizeof name, "%s/weir.checkpoint-w0.b", dir);
+            put_text(name, "torn");
+            (void)snprintf(name, sizeof name, "%s/weir.checkpoint-w2.a", dir);
+            put_text(name, "torn");
+        } else if (step == 2) { /* and the other one of one of them */
+            (void)snprintf(name, sizeof name, "%s/weir.checkpoint-w2.b", dir);
+            put_text(name, "torn");
+        }
+        assert_int_equal(ledger_findings_archive(f, dir, &past, NULL), WEIR_OK);
+        assert_int_equal(ledger_findings_archive(f, dir, &all, NULL), WEIR_OK);
+        end(f);
+        assert_int_equal(ledger_findings_count(f), step);
+        if (step == 1)
+            check_words(only(f, LEDGER_FINDING_checkpoint_damaged, LEDGER_WARNING),
+                        "2 files of the checkpoint damaged (weir.checkpoint-w0.b), while the other",
+                        "writes both copies anew");
+        if (step == 2) {
+            const ledger_finding *x = find(f, LEDGER_FINDING_checkpoint_lost);
+            assert_true(x && x->severity == LEDGER_ERROR && x->collector);
+            assert_true(x->from_us > START - 365 * 24 * 60 * MINUTE && x->from_us % MINUTE == 0 &&
+                        x->to_us == x->from_us + MINUTE);
+            check_words(
+                x, "2 files of the checkpoint damaged (weir.checkpoint-w2.a) and no copy is whole",
+                "begins a new checkpoint by itself");
+            check_words(find(f, LEDGER_FINDING_checkpoint_damaged), "1 file of the checkpoint", "");
+        }
+        ledger_findings_free(f);
+    }
+    for (unsigned w = 0; w < 3; w++) {
+        char *path = ledger_checkpoint_path(dir, w);
+        ledger_checkpoint_remove(path);
+        free(path);
+    }
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void collectors(void **state)
 {
     (void)state;
@@ -977,14 +1044,23 @@ static void json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_rows),      cmocka_unit_test(healthy),
-        cmocka_unit_test(templates),    cmocka_unit_test(sampling),
-        cmocka_unit_test(clocks),       cmocka_unit_test(own_clock),
-        cmocka_unit_test(record_times), cmocka_unit_test(sequences),
-        cmocka_unit_test(own_loss),     cmocka_unit_test(rejects),
-        cmocka_unit_test(silence),      cmocka_unit_test(collectors),
-        cmocka_unit_test(order),        cmocka_unit_test(more_streams_than_fit),
-        cmocka_unit_test(hostile_rows), cmocka_unit_test(json),
+        cmocka_unit_test(no_rows),
+        cmocka_unit_test(healthy),
+        cmocka_unit_test(templates),
+        cmocka_unit_test(sampling),
+        cmocka_unit_test(clocks),
+        cmocka_unit_test(own_clock),
+        cmocka_unit_test(record_times),
+        cmocka_unit_test(sequences),
+        cmocka_unit_test(own_loss),
+        cmocka_unit_test(rejects),
+        cmocka_unit_test(silence),
+        cmocka_unit_test(collectors),
+        cmocka_unit_test(checkpoints),
+        cmocka_unit_test(order),
+        cmocka_unit_test(more_streams_than_fit),
+        cmocka_unit_test(hostile_rows),
+        cmocka_unit_test(json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
