@@ -1,6 +1,6 @@
 /* Saved state with a right checksum and any content: refused, with the decoder as it was, or loaded into a decoder that works
  * and saves it again. One or two states, the second behind the length (2 octets) of the first.
- *   octet 0   bit 0: of the version before; bit 1: there are two; bit 2: of some exporters alone */
+ *   octet 0   bit 0: of the first version; bit 1: there are two; bit 2: of some exporters alone; bit 3: of the second version */
 #include "decode.h"
 
 #include "base/hash.h"
@@ -18,7 +18,7 @@ static void load(weir_decoder *d, const uint8_t *data, size_t len, unsigned how)
     size_t n_before = 0, n_after = 0;
     if (!octets)
         abort();
-    memcpy(octets, how & 1 ? "WEIRSTA1" : "WEIRSTA2", 8);
+    memcpy(octets, how & 1 ? "WEIRSTA1" : how & 8 ? "WEIRSTA2" : "WEIRSTA3", 8);
     if (len)
         memcpy(octets + 8, data, len);
     uint64_t h = base_hash(octets, len + 8, 0);

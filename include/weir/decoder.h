@@ -126,8 +126,8 @@ typedef enum weir_fault {
     X(sequence_duplicated)                                                                          \
     X(sequence_out_of_order)                                                                        \
     X(sequence_resets) /* restarts of the exporter and jumps too large to be loss */                \
-    X(sequence_unsure) /* gaps after data that could not be counted, numbers that mean nothing */   \
-    X(restarts)        /* exporter's uptime went back: v9 templates are dropped */                  \
+    X(sequence_unsure) /* gaps of unknown size, jumps of one packet, numbers that mean nothing */   \
+    X(restarts)        /* v9: uptime and numbers began anew: templates of before are dropped */     \
     X(quirky)          /* packets read with a quirk */
 
 typedef struct weir_counters {
@@ -160,7 +160,8 @@ typedef enum weir_outcome {
  *
  * A packet with a set whose template is not known ends as WAITING. When the template comes, after the end of the packet
  * that brought it, each waiting set gets its own begin ... end (packet->late, same id), in order of arrival; the last of
- * them says DECODED or EXPIRED. Between begin and end of one packet, begin and end of others may come whose waiting data
+ * them says DECODED or EXPIRED. So do sets of a v9 packet that may be the first of a restarted exporter, until another packet
+ * says whether it is: the templates that are known may be of before. Between begin and end of one packet, begin and end of others may come whose waiting data
  * had to be given up to make room. Handlers must not call the decoder that calls them. */
 typedef struct weir_handlers {
     void (*begin)(void *user, const weir_packet *p);

@@ -172,7 +172,7 @@ weir_status query_follow_next(query_follow *f, size_t most, struct query_follow_
         rows.n = query_bits_count(bits, n);
         if (rows.n && rows.n < n) {
             rows.n = query_bits_rows(bits, n, f->rows);
-            rows.at = f->rows;
+            out->at = rows.at = f->rows;
         }
     }
     if (rows.n)

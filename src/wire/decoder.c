@@ -260,7 +260,7 @@ void wire_data_set(wire_pass *w, const wire_template *t, const uint8_t *body, si
 void wire_data_set_or_wait(wire_pass *w, uint16_t id, const uint8_t *body, size_t len, uint64_t at)
 {
     const wire_template *t = wire_template_find(w->s, id);
-    if (t) {
+    if (t && wire_template_holds(t, w->told_since, w->p->from.port)) {
         wire_data_set(w, t, body, len, at);
     } else if (len > 0) {
         if (!wire_hold(w, id, body, len))
@@ -502,18 +502,18 @@ static weir_status decode_one(weir_decoder *d, const weir_endpoint *from, int64_
     s->skew_ns = weir_packet_export_ns(&p) - received_ns;
     s->uptime_ms = p.uptime_ms;
     s->sampling = p.sampling;
-    wire_pass w = {.d = d, .s = s, .p = &p};
+    wire_pass w = {.d = d, .s = s, .p = &p, .told_by = p.id};
     d->n_ready = 0;
     if (d->on->begin)
         d->on->begin(d->user, &p);
-    if (p.version == 9 && wire_restarted(s, &p))
-        WIRE_COUNT(s, restarts, 1);
-    if (p.version == 9)
+    if (p.version == 9) {
+        wire_restart_watch(&w);
         wire_netflow9(&w, data, len);
-    else if (p.version == 10)
+    } else if (p.version == 10) {
         wire_ipfix(&w, data, len);
-    else
+    } else {
         wire_netflow5(&w, data, len);
+    }
     finish_packet(&w);
     if (d->n_ready)
         wire_release_ready(s);

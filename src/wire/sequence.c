@@ -1,7 +1,12 @@
 /* sequence -- what an exporter sent and we did not get, in the protocol's own unit: flows (v5, v7), packets (v9),
  * data records (IPFIX, RFC 7011 section 3.1). Counted per source port of a stream, tolerant of reordering: a gap is
- * loss until what belongs there comes late; what was never missing is a duplicate. Jumps that nothing confirms are
- * not believed, so a forged number cannot hide loss (RFC 7011 section 11.6).
+ * loss until what belongs there comes late; what was never missing is a duplicate.
+ *
+ * Jumps that nothing confirms are not believed, so a forged number can neither hide loss (RFC 7011 section 11.6) nor be
+ * taken for it: farther ahead than packets overtake each other, a number counts when the next packet is behind it. What
+ * lies between is loss when the exporter can have sent it meanwhile, by the time that has passed and by what it had sent a
+ * second before; else nobody knows what it is, and it is unsure, and counting begins anew. Where the next packet goes on
+ * with the old numbers, the jump was one packet's alone: it is forgiven, and unsure.
  *
  * Not every exporter counts what its protocol says. Where a number is not the expected one, but exactly that of another
  * numbering, the packet is put aside and so are those behind it (a doubt), until a number comes that only one of the two
@@ -12,14 +17,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const uint64_t SECOND_NS = 1000000000;
+
 enum {
-    MAX_LOSS_PACKETS = 1 << 16, /* v9: a larger jump is a restart or a forgery, not loss */
-    MAX_LOSS_RECORDS = 1 << 22, /* v5, v7, IPFIX */
-    BELIEVE_AHEAD = 2,          /* packets in a row that make a jump ahead true */
-    BELIEVE_BACK = 3,           /* the same for a jump back, which a replay looks like */
-    MOST_PACKETS_S = 1 << 14, /* of one stream; so far ahead it can be after a silence of seconds */
+    /* Units are packets, or flows and records; of these, what so many packets have. */
+    NEAR_PACKETS = 128, /* so far ahead a number is believed at once: a few lost, or overtaken */
+    NEAR_RECORDS = 4096,
+    BURST_PACKETS = 1 << 14, /* so many can get lost, or come twice, at once */
+    BURST_RECORDS = 1 << 18,
+    MOST_PACKETS_S =
+        1 << 14, /* so many a second may come of an exporter whose rate is not known, */
     MOST_RECORDS_S = 1 << 18,
-    RESTART_SLACK_MS = 60000, /* between a boot and what clocks of whole seconds make of it */
+    LEAST_PACKETS_S = 1 << 9, /* and of one that was slow */
+    LEAST_RECORDS_S = 1 << 13,
+    FASTER = 8,            /* so many times what it had sent a second, an exporter may send */
+    FASTEST_S = 100000000, /* and no more than this */
+    RATE_MEMORY = 64,      /* a rate that is not reached again is forgotten by this part a second */
+    BELIEVE_BACK = 3,      /* packets in a row that make a jump back true; a replay looks so too */
+    CHAIN_AGE = 4,         /* packets that a jump ahead waits for the one behind it */
+    RESTART_SLACK_MS = 60000, /* between a boot and what a clock that is not yet set makes of it */
+    BOOT_JITTER_MS = 2000,    /* between two packets' boots: clocks of whole seconds, delays */
+    RESTART_KEEP_S = 60,      /* templates of before a restart are kept for so long */
+    AGAINST = 3,              /* packets of others that end the suspicion of a restart, */
+    MOST_ASIDE = 16,          /* and so many that were put aside because of it */
     /* what differences weigh against their being loss, about in bits */
     WEIGHT_MOST = 4,
     WEIGHT_ENOUGH = 16, /* for another numbering */
@@ -118,17 +138,20 @@ static bool goes_on(uint16_t version, uint8_t numbering, const wire_heard *befor
            first(version, numbering, before) + units(version, numbering, before);
 }
 
-static void settle(weir_stream *s, wire_track *t, uint8_t numbering);
+static void leave(weir_stream *s, wire_track *t);
 
 static wire_track *track_new(weir_stream *s, uint16_t port)
 {
     uint32_t at = s->n_tracks;
     if (s->n_tracks == WIRE_MAX_TRACKS) {
+        /* Those heard for less than a second go first: packets from forged ports leave the others where they are. */
         at = 0;
-        for (uint32_t i = 1; i < s->n_tracks; i++)
-            if (s->tracks[i].seen_ns < s->tracks[at].seen_ns)
+        for (uint32_t i = 1; i < s->n_tracks; i++) {
+            const wire_track *a = &s->tracks[i], *b = &s->tracks[at];
+            if (!a->rate == !b->rate ? a->seen_ns < b->seen_ns : !a->rate)
                 at = i;
-        settle(s, &s->tracks[at], s->tracks[at].numbering);
+        }
+        leave(s, &s->tracks[at]);
     } else {
         if (!wire_charge(s->d, sizeof *s->tracks))
             return NULL;
@@ -207,50 +230,6 @@ wire_track *wire_track_of(weir_stream *s, uint16_t port, uint32_t sequence)
     return track_new(s, port);
 }
 
-/* Drop what a v9 process that has restarted had said: its ids start anew (RFC 3954 section 9). */
-static void drop_templates_of(weir_stream *s, uint16_t port)
-{
-    for (uint32_t i = 0; i < s->n_slots;) {
-        wire_template *t = s->slots[i];
-        if (t && t->pub.port == port)
-            wire_template_drop(s, t);
-        else
-            i++;
-    }
-}
-
-bool wire_restarted(weir_stream *s, const weir_packet *p)
-{
-    wire_track *t = wire_track_of(s, p->from.port, p->sequence);
-    if (!t)
-        return false;
-    uint32_t uptime = p->uptime_ms, now = (uint32_t)((uint64_t)p->export_s * 1000);
-    uint32_t elapsed =
-        now - (t->boot32 + t->uptime_ms); /* since the last packet, by the exporter's clock */
-    bool known = t->boot32 || t->uptime_ms;
-    bool stale = known && (int32_t)elapsed < 0; /* overtaken by a later one */
-    /* A restart is a boot after the last packet. Uptime that wraps, that wobbles between line cards or a clock that is
-     * set do not make one: the exporter is then up for longer than has passed. */
-    int32_t moved = (int32_t)(now - uptime - t->boot32); /* the boot, on the circle of 2^32 ms */
-    bool wrapped = (uint64_t)t->uptime_ms + elapsed + RESTART_SLACK_MS > UINT32_MAX &&
-                   moved <= RESTART_SLACK_MS && moved >= -RESTART_SLACK_MS;
-    bool restarted = known && !stale && !wrapped && uptime < t->uptime_ms &&
-                     uptime <= elapsed + RESTART_SLACK_MS;
-    if (!stale) {
-        t->uptime_ms = uptime;
-        t->boot32 = now - uptime;
-    }
-    if (restarted) {
-        drop_templates_of(s, p->from.port);
-        settle(s, t, t->numbering);
-        t->started = false;
-        t->n_gaps = 0;
-        t->chain = 0;
-        WIRE_COUNT(s, sequence_resets, 1);
-    }
-    return restarted;
-}
-
 static void remember_gap(wire_track *t, wire_gap gap)
 {
     if (t->n_gaps == WIRE_MAX_GAPS) { /* the oldest stays lost for good */
@@ -269,7 +248,7 @@ static void forget_gap(wire_track *t, uint32_t i)
 /* Units [seq, seq + n) came late: how many of them fill a gap, and whether that is of before a restart. */
 static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n, bool *restored)
 {
-    for (uint32_t i = 0; i < t->n_gaps; i++) {
+    for (uint32_t i = 0; n > 0 && i < t->n_gaps; i++) {
         wire_gap *g = &t->gaps[i];
         uint32_t size = g->to - g->from, in = seq - g->from;
         if (in >= size)
@@ -291,100 +270,196 @@ static uint32_t fill_gap(wire_track *t, uint32_t seq, uint32_t n, bool *restored
     return 0;
 }
 
-/* A number far from what was expected: believed once `needed` packets in a row have gone on from it. */
-static bool believed(wire_track *t, uint32_t seq, uint32_t n, uint8_t needed, uint32_t most,
-                     bool unsure)
+/* Units [seq, seq + n) were missing, or some of them. */
+static bool came_late(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n)
 {
-    if (t->chain == 0 || seq != t->jump) {
-        t->chain = 0;
-        t->chain_duplicated = 0;
-        t->jump_from = seq;
-        t->jump_most = most;
-        t->jump_unsure = unsure;
-    }
-    t->chain++;
-    t->jump = seq + n;
-    if (t->chain < needed)
+    bool restored = false;
+    uint32_t late = fill_gap(t, seq, n, &restored);
+    if (late == 0)
         return false;
-    t->chain = 0;
+    WIRE_COUNT(s, sequence_out_of_order, 1);
+    if (restored)
+        WIRE_COUNT(s, sequence_recovered, late);
+    else
+        WIRE_UNCOUNT(s, sequence_lost, late);
     return true;
 }
 
-static void follow(wire_track *t, uint32_t seq, uint32_t n)
-{
-    t->next = seq + n;
-    t->n_gaps = 0;
-}
-
-/* What is between t->next and seq has not come. */
+/* What is between t->next and seq has not come, but for what came too early. */
 static void missed(weir_stream *s, wire_track *t, uint32_t seq, bool unsure)
 {
     if (unsure) {
         WIRE_COUNT(s, sequence_unsure, 1);
         return;
     }
-    WIRE_COUNT(s, sequence_lost, seq - t->next);
-    remember_gap(t, (wire_gap){t->next, seq, false});
+    uint32_t from = t->next, early = t->early_to - t->early_from;
+    if (early && t->early_from - from < seq - from && seq - t->early_to < seq - from) {
+        WIRE_COUNT(s, sequence_out_of_order, 1);
+        WIRE_COUNT(s, sequence_lost, t->early_from - from);
+        if (t->early_from != from)
+            remember_gap(t, (wire_gap){from, t->early_from, false});
+        from = t->early_to;
+        t->early_to = t->early_from;
+    }
+    WIRE_COUNT(s, sequence_lost, seq - from);
+    if (seq != from)
+        remember_gap(t, (wire_gap){from, seq, false});
 }
 
-/* How far ahead a stream can be that was not heard for so long: it was out of reach, or we were not there. */
-static uint32_t most_after(bool packets, int64_t silent_ns)
+/* ---- jumps ---- */
+
+/* How far ahead a stream can be that was not heard for so long: what it sent was lost, or we were not there. */
+static uint32_t reach(const wire_track *t, bool packets, int64_t silent_ns)
 {
-    int64_t silent_s = silent_ns < 0 ? 0 : silent_ns / 1000000000;
-    int64_t a_second = packets ? MOST_PACKETS_S : MOST_RECORDS_S;
-    return silent_s > INT32_MAX / a_second ? INT32_MAX : (uint32_t)(silent_s * a_second);
+    const uint64_t cap = FASTEST_S, tenth = SECOND_NS / 10;
+    uint64_t span = (uint64_t)(t->seen_ns - t->window_ns);
+    uint64_t units_s = t->window_units < cap ? t->window_units : cap;
+    units_s = units_s * SECOND_NS / (span < tenth || span > INT64_MAX ? tenth : span);
+    if (units_s < t->rate)
+        units_s = t->rate;
+    units_s *= FASTER;
+    uint64_t least = t->rate   ? (packets ? LEAST_PACKETS_S : LEAST_RECORDS_S)
+                     : packets ? MOST_PACKETS_S
+                               : MOST_RECORDS_S;
+    units_s = units_s < least ? least : units_s > cap ? cap : units_s;
+    /* A second more: arrivals are told late when the collector was busy. */
+    uint64_t ms = 1000 + (silent_ns > 0 ? (uint64_t)silent_ns / 1000000 : 0);
+    ms = ms < INT32_MAX ? ms : INT32_MAX;
+    uint64_t all = (packets ? BURST_PACKETS : BURST_RECORDS) + units_s * ms / 1000;
+    return all < INT32_MAX ? (uint32_t)all : INT32_MAX;
 }
 
-/* Units [seq, seq + n) have come. unsure: a gap before them may be no gap. False: that stands in no relation to anything. */
-static bool track(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n, int64_t silent_ns,
-                  bool unsure)
+/* A jump that nobody goes on from was one packet's alone. */
+static void forgive(weir_stream *s, wire_track *t)
 {
-    bool packets = counts_packets(s->key.version, t->numbering);
-    uint32_t most = packets ? MAX_LOSS_PACKETS : MAX_LOSS_RECORDS;
-    uint32_t after = most_after(packets, silent_ns);
-    int32_t ahead = (int32_t)(seq - t->next);
+    if (t->chain == 0)
+        return;
+    t->chain = 0;
+    if (!t->jump_back) { /* should the numbers get there, it came too early */
+        t->early_from = t->jump_from;
+        t->early_to = t->jump;
+    }
+    if (!t->jump_back || t->chain_duplicated == 0)
+        WIRE_COUNT(s, sequence_unsure, 1);
+}
+
+static void jump(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n, bool back)
+{
+    forgive(s, t);
+    t->chain = 1;
+    t->chain_age = t->chain_duplicated = 0;
+    t->jump_back = back;
+    t->jump_from = seq;
+    t->jump = seq + n;
+}
+
+/* Count on from next, without what is before it. Numbers that begin anew, near 0, are a restart; of others nobody knows what
+ * was between. */
+static void begin_anew(weir_stream *s, wire_track *t, uint32_t near, uint32_t next)
+{
+    WIRE_COUNT(s, sequence_resets, 1);
+    if (t->jump_from > near)
+        WIRE_COUNT(s, sequence_unsure, 1);
+    t->chain = t->n_gaps = 0;
+    t->early_to = t->early_from;
+    t->next = next;
+}
+
+/* The jump ahead is true. */
+static void believe(weir_stream *s, wire_track *t, uint32_t near)
+{
+    if (t->jump_from - t->next > t->jump_most) {
+        begin_anew(s, t, near, t->jump);
+        t->unsure = t->jump_vague;
+        return;
+    }
+    missed(s, t, t->jump_from, t->jump_unsure);
+    t->next = t->jump;
+    t->unsure = t->jump_vague;
+    t->chain = 0;
+}
+
+static void follow(wire_track *t, uint32_t seq, uint32_t n)
+{
+    t->next = seq + n;
+    t->n_gaps = 0;
+    t->early_to = t->early_from;
+}
+
+/* Units [seq, seq + n) that are before t->next, and before what a jump ahead would make of it. False: that stands in no
+ * relation to anything. */
+static bool track_back(weir_stream *s, wire_track *t, uint32_t seq, uint32_t n, bool packets)
+{
+    uint32_t back = t->next - seq;
+    bool recent = back <= (packets ? (uint32_t)BURST_PACKETS : (uint32_t)BURST_RECORDS);
+    if (came_late(s, t, seq, n))
+        return true;
+    if (n == 0 && recent) {
+        WIRE_COUNT(s, sequence_out_of_order, 1);
+        return true;
+    }
+    if (recent)
+        WIRE_COUNT(s, sequence_duplicated, 1);
+    if (recent && t->chain && !t->jump_back && ++t->chain_age < CHAIN_AGE)
+        return false;
+    bool on = t->chain && t->jump_back && seq == t->jump;
+    if (on) {
+        t->chain++;
+        t->jump = seq + n;
+    } else {
+        jump(s, t, seq, n, true);
+    }
+    t->chain_duplicated = (uint8_t)(t->chain_duplicated + recent);
+    if (t->chain >= WIRE_BELIEVE_BACK) {
+        WIRE_UNCOUNT(s, sequence_duplicated, t->chain_duplicated);
+        begin_anew(s, t, packets ? NEAR_PACKETS : NEAR_RECORDS, t->jump);
+    }
+    return on;
+}
+
+/* A packet's units have come, [seq, seq + n). False: that stands in no relation to anything. */
+static bool track(weir_stream *s, wire_track *t, const wire_heard *h, uint32_t seq, uint32_t n)
+{
+    bool packets = counts_packets(s->key.version, t->numbering), own = counts_own(t->numbering);
+    uint32_t near = packets ? NEAR_PACKETS : NEAR_RECORDS;
+    uint32_t burst = packets ? BURST_PACKETS : BURST_RECORDS;
     if (!t->started) {
         t->started = true;
-        t->n_gaps = 0;
         t->chain = 0;
-        t->next = seq + n;
-    } else if (ahead == 0) {
-        t->next += n;
-        t->chain = 0;
-    } else if (ahead > 0 && (uint32_t)ahead <= most) {
-        missed(s, t, seq, unsure);
-        t->next = seq + n;
-        t->chain = 0;
-    } else if (ahead > 0) {
-        if (!believed(t, seq, n, BELIEVE_AHEAD, after, unsure))
-            return t->chain > 1;
-        if (t->jump_from - t->next <= t->jump_most) {
-            missed(s, t, t->jump_from, t->jump_unsure);
-            t->next = seq + n;
-        } else {
-            WIRE_COUNT(s, sequence_resets, 1);
-            follow(t, seq, n);
-        }
-    } else {
-        bool restored = false;
-        uint32_t late = fill_gap(t, seq, n, &restored);
-        if (late > 0 || (n == 0 && t->next - seq <= most)) {
-            WIRE_COUNT(s, sequence_out_of_order, 1);
-            if (restored)
-                WIRE_COUNT(s, sequence_recovered, late);
-            else
-                WIRE_UNCOUNT(s, sequence_lost, late);
-        } else if (believed(t, seq, n, BELIEVE_BACK, 0, unsure)) {
-            WIRE_COUNT(s, sequence_resets, 1);
-            WIRE_UNCOUNT(s, sequence_duplicated, t->chain_duplicated);
-            follow(t, seq, n);
-        } else {
+        follow(t, seq, n);
+        return true;
+    }
+    bool related = false;
+    if (t->chain && !t->jump_back && seq - t->next > near) {
+        if (seq - t->jump_from < t->jump - t->jump_from) {
             WIRE_COUNT(s, sequence_duplicated, 1);
-            t->chain_duplicated++;
-            return t->chain > 1;
+            return false;
+        }
+        if (seq == t->jump && t->jump == t->jump_from) { /* nothing was in it */
+            t->jump = seq + n;
+            return false;
+        }
+        if (seq - t->jump <= burst) {
+            believe(s, t, near);
+            related = true;
         }
     }
-    return true;
+    uint32_t ahead = seq - t->next;
+    if (ahead <= near) {
+        forgive(s, t);
+        if (ahead > 0)
+            missed(s, t, seq, own ? h->unsure : t->unsure);
+        t->next = seq + n;
+        return true;
+    }
+    if (ahead > INT32_MAX)
+        return track_back(s, t, seq, n, packets) || related;
+    uint32_t most = reach(t, packets, h->silent_ns);
+    jump(s, t, seq, n, false);
+    t->jump_most = most;
+    t->jump_unsure = own ? h->unsure : t->unsure;
+    t->jump_vague = h->unsure && !own && !packets;
+    return related;
 }
 
 /* Numbers that mean nothing, until they do again. */
@@ -408,19 +483,21 @@ static void unnumbered(weir_stream *s, wire_track *t, const wire_heard *h)
 /* The packets before h had numbers that stood in no relation, as has h: after many of them, they mean nothing. The same packet
  * again and again is a loop on its way. */
 static void note_wild(weir_stream *s, wire_track *t, const wire_heard *before, const wire_heard *h,
-                      uint64_t duplicated)
+                      uint64_t duplicated, uint64_t unsure)
 {
     if (t->wild == 0)
-        t->wild_duplicated = 0;
+        t->wild_duplicated = t->wild_unsure = 0;
     if (h->sequence == before->sequence && h->flows == before->flows &&
         h->records == before->records)
         return;
     t->wild++;
     t->wild_duplicated = (uint8_t)(t->wild_duplicated + (s->c.sequence_duplicated - duplicated));
+    t->wild_unsure = (uint8_t)(t->wild_unsure + (s->c.sequence_unsure - unsure));
     if (t->wild < WILD)
         return;
     WIRE_UNCOUNT(s, sequence_duplicated, t->wild_duplicated);
-    WIRE_COUNT(s, sequence_unsure, t->wild);
+    if (t->wild > t->wild_unsure)
+        WIRE_COUNT(s, sequence_unsure, t->wild - t->wild_unsure);
     t->numbering = WIRE_NUMBERED_NOT;
     t->chain = t->wild = 0;
 }
@@ -435,14 +512,14 @@ static void place(weir_stream *s, wire_track *t, const wire_heard *before, const
     }
     uint32_t n = units(version, t->numbering, h), seq = first(version, t->numbering, h);
     bool own = counts_own(t->numbering);
-    uint64_t duplicated = s->c.sequence_duplicated;
-    bool related = track(s, t, seq, n, h->silent_ns, own ? h->unsure : t->unsure);
+    uint64_t duplicated = s->c.sequence_duplicated, uncertain = s->c.sequence_unsure;
+    bool related = track(s, t, h, seq, n);
     if (t->next == seq + n) /* nothing that is late or that nobody believes yet */
         t->unsure = h->unsure && !own && !counts_packets(version, t->numbering);
     if (related)
         t->wild = 0;
     else
-        note_wild(s, t, before, h, duplicated);
+        note_wild(s, t, before, h, duplicated, uncertain);
 }
 
 /* ---- doubts ---- */
@@ -456,9 +533,8 @@ static void settle(weir_stream *s, wire_track *t, uint8_t numbering)
     if (numbering != t->numbering) {
         uint16_t version = s->key.version;
         t->numbering = numbering;
-        t->twins = numbering == WIRE_STANDARD
-                       ? 0
-                       : (uint8_t)(q->alive & ~(BIT(WIRE_CONVERSATIONS) | BIT(numbering)));
+        unsigned others = q->alive & ~(BIT(WIRE_CONVERSATIONS) | BIT(numbering));
+        t->twins = (uint8_t)(numbering == WIRE_STANDARD ? 0 : others);
         t->suspects = t->score = t->broken = t->chain = t->wild = 0;
         t->unsure = false;
         follow(t, first(version, numbering, &q->before), units(version, numbering, &q->before));
@@ -607,16 +683,291 @@ static void judge(weir_stream *s, wire_track *t, const wire_heard *h)
     place(s, t, &t->last, h);
 }
 
+/* Nothing more will come: decide what is open. */
+static void leave(weir_stream *s, wire_track *t)
+{
+    wire_doubt *q = t->doubt;
+    bool packets = counts_packets(s->key.version, t->numbering);
+    if (q && q->score >= WEIGHT_SUSPECT && q->alive & ~BIT(WIRE_CONVERSATIONS))
+        give_up(s, t, &t->last);
+    else
+        settle(s, t, t->numbering);
+    /* A jump ahead is loss or one packet's number: what can be loss is, for nothing else will tell. */
+    if (t->numbering == WIRE_NUMBERED_NOT)
+        t->chain = 0;
+    else if (t->chain && !t->jump_back && t->jump_from - t->next <= t->jump_most)
+        believe(s, t, packets ? NEAR_PACKETS : NEAR_RECORDS);
+    forgive(s, t);
+    if (t->newcomer.open)
+        WIRE_COUNT(s, sequence_unsure, 1);
+    t->newcomer.open = false;
+}
+
 void wire_sequence_finish(weir_stream *s)
 {
-    for (uint32_t i = 0; i < s->n_tracks; i++) {
-        wire_track *t = &s->tracks[i];
-        wire_doubt *q = t->doubt;
-        if (q && q->score >= WEIGHT_SUSPECT && q->alive & ~BIT(WIRE_CONVERSATIONS))
-            give_up(s, t, &t->last);
+    for (uint32_t i = 0; i < s->n_tracks; i++)
+        leave(s, &s->tracks[i]);
+}
+
+/* ---- restarts of v9 exporters ----
+ *
+ * A process that has restarted counts uptime and packets from 0 and gives out template ids anew, so what was said before
+ * does not hold for its data (RFC 3954 sections 9 and 10: templates are of one boot). Read by them, its records could be
+ * wrong without a word; but templates dropped too soon make everything wait for as long as the exporter does not repeat
+ * them, and one forged, damaged or stray packet would be enough for that. So:
+ *
+ * - A packet whose uptime is lower than it was, and whose boot is later than the last packet, is suspected when its number does
+ *   not go on from the old ones. It is put aside: its data waits, save what its own templates describe; its number counts
+ *   for nothing yet. The known templates stay.
+ * - The next packet of the same boot whose number goes on from it makes the restart true: templates that were told before
+ *   the first one hold no more, those told since do, and all that waits does so for the new process' templates.
+ * - A packet of the old process, exported later, says that it is alive: the suspicion was wrong, what was put aside is
+ *   decoded as ever, and that boot is another process' from now on. Packets exported no later may have been overtaken.
+ * - Even then: two packets that fit each other can be forged too, or of another process behind the same port. So the old
+ *   templates are kept for another minute, for packets of the old boot alone; when such packets go on to come, everything is as it
+ *   was before.
+ *
+ * So a restart costs nothing but a packet's delay, and so does a forgery. Uptime that wraps at 2^32 ms, wobbles or is missing, and
+ * clocks that are set, make no restart; numbers that begin anew without one keep the templates. */
+
+/* Drop what the process behind a port had said before the packet with this id. */
+static void drop_templates_of(weir_stream *s, uint16_t port, uint64_t id)
+{
+    for (uint32_t i = 0; i < s->n_slots;) {
+        wire_template *t = s->slots[i];
+        if (t && t->pub.port == port && t->told_by < id)
+            wire_template_drop(s, t);
         else
-            settle(s, t, t->numbering);
+            i++;
     }
+}
+
+static bool within(uint32_t a, uint32_t b, int32_t most)
+{
+    int32_t d = (int32_t)(a - b);
+    return d <= most && d >= -most;
+}
+
+static uint32_t export_ms(uint32_t export_s)
+{
+    return (uint32_t)((uint64_t)export_s * 1000);
+}
+
+/* Whether its process may have begun after the last packet that is known. */
+static bool looks_new(const wire_track *t, const weir_packet *p)
+{
+    uint32_t now = export_ms(p->export_s), uptime = p->uptime_ms, boot = now - uptime;
+    uint32_t elapsed = now - (t->boot32 + t->uptime_ms); /* by the exporter's clock */
+    bool wrapped = (uint64_t)t->uptime_ms + elapsed + RESTART_SLACK_MS > UINT32_MAX &&
+                   within(boot, t->boot32, RESTART_SLACK_MS);
+    if (uptime >= t->uptime_ms || wrapped ||
+        (t->apart_known && within(boot, t->boot_apart, BOOT_JITTER_MS)))
+        return false;
+    if ((int32_t)elapsed < 0) /* overtaken by the last one; or its clock is not set yet */
+        return !within(boot, t->boot32, RESTART_SLACK_MS);
+    /* An exporter whose uptime wobbles between line cards or whose clock was set is up for longer than has passed. */
+    uint32_t slack = t->uptime_ms / 2 < RESTART_SLACK_MS ? t->uptime_ms / 2 : RESTART_SLACK_MS;
+    return uptime <= (uint64_t)elapsed + slack && !within(boot, t->boot32, BOOT_JITTER_MS);
+}
+
+/* Whether it may be of the newcomer's process: up since, and for no longer than has passed. */
+static bool of_newcomer(const wire_newcomer *c, const weir_packet *p)
+{
+    int64_t elapsed = (int32_t)(export_ms(p->export_s) - export_ms(c->export_s));
+    int64_t here = (p->received_ns - c->received_ns) / 1000000; /* its clock may stand still */
+    int64_t more = (int32_t)(p->uptime_ms - c->uptime_ms);
+    elapsed = elapsed < here ? here : elapsed;
+    return more >= -BOOT_JITTER_MS && more <= (elapsed > 0 ? elapsed : 0) + BOOT_JITTER_MS;
+}
+
+/* Keep a packet's data from templates that are not its own, and its number from the track. */
+static void put_aside(wire_pass *w, wire_track *t, uint64_t told_since)
+{
+    w->aside = true;
+    w->told_since = told_since;
+    t->newcomer.n_aside++;
+}
+
+static void suspect(wire_pass *w, wire_track *t)
+{
+    const wire_newcomer *c = &t->newcomer;
+    const weir_packet *p = w->p;
+    t->newcomer = (wire_newcomer){.id = p->id,
+                                  .held_id = c->open ? c->held_id : p->id,
+                                  .received_ns = p->received_ns,
+                                  .n_aside = c->open ? c->n_aside : 0,
+                                  .uptime_ms = p->uptime_ms,
+                                  .export_s = p->export_s,
+                                  .heard = {.sequence = p->sequence},
+                                  .next = p->sequence,
+                                  .open = true};
+    put_aside(w, t, p->id);
+}
+
+/* The old process is alive. */
+static void acquit(wire_pass *w, wire_track *t)
+{
+    const wire_newcomer *c = &t->newcomer;
+    uint32_t from = first(9, t->numbering, &c->heard);
+    if (!came_late(w->s, t, from, c->next - from))
+        WIRE_COUNT(w->s, sequence_unsure, 1);
+    t->boot_apart = export_ms(c->export_s) - c->uptime_ms;
+    t->apart_known = true;
+    t->newcomer.open = false;
+    w->told_by = w->p->id;
+    wire_waiting_recheck(w->s, c->held_id, t->told_since);
+}
+
+/* The restart is true: count on from the newcomer. */
+static void restart(wire_pass *w, wire_track *t)
+{
+    weir_stream *s = w->s;
+    const weir_packet *p = w->p;
+    const wire_newcomer *c = &t->newcomer;
+    bool behind =
+        (int32_t)(p->sequence - c->heard.sequence) < 0; /* it was overtaken by the newcomer */
+    WIRE_COUNT(s, restarts, 1);
+    WIRE_COUNT(s, sequence_resets, 1);
+    drop_templates_of(s, p->from.port, t->told_since); /* of before the restart before this one */
+    t->told_since = c->id;
+    t->restart_ns = p->received_ns;
+    settle(s, t, t->numbering);
+    forgive(s, t);
+    t->next_before = t->next;
+    t->n_before = 0;
+    follow(t, c->next, 0);
+    t->wild = 0;
+    t->heard = false;
+    t->unsure = c->heard.unsure && !counts_own(t->numbering) && !counts_packets(9, t->numbering);
+    if (behind && t->numbering != WIRE_NUMBERED_NOT) {
+        t->next = p->sequence;
+        missed(s, t, c->heard.sequence, t->unsure);
+        t->next = c->next;
+    }
+    t->boot_before = t->boot32;
+    t->before_known = true;
+    t->restart_s = c->export_s;
+    t->newcomer.open = false;
+}
+
+static void take_uptime(wire_track *t, const weir_packet *p)
+{
+    t->uptime_ms = p->uptime_ms;
+    t->boot32 = export_ms(p->export_s) - p->uptime_ms;
+}
+
+/* A packet of the process that is thought gone: overtaken, or it is alive and there are two of them. */
+static void of_before(wire_pass *w, wire_track *t)
+{
+    const weir_packet *p = w->p;
+    uint64_t since = t->told_since;
+    t->n_before++;
+    if ((int32_t)(p->export_s - t->restart_s) <= 0 && t->n_before < AGAINST) {
+        w->aside = true;
+        w->told_by = since ? since - 1 : 0; /* what it tells is not the new one's */
+        return;
+    }
+    WIRE_COUNT(w->s, sequence_unsure, 1);
+    settle(w->s, t, t->numbering);
+    forgive(w->s, t);
+    bool on = t->n_before == 1 && p->sequence - t->next_before <= NEAR_PACKETS &&
+              counts_packets(9, t->numbering);
+    follow(t, on ? t->next_before : p->sequence, 0);
+    t->heard = t->unsure = false;
+    t->boot_apart = t->boot32;
+    t->apart_known = true;
+    t->before_known = false;
+    t->told_since = 0;
+    take_uptime(t, p);
+    if (since)
+        wire_waiting_recheck(w->s, since, 0);
+}
+
+/* A packet while a newcomer is waited for. */
+static void watch_newcomer(wire_pass *w, wire_track *t, bool goes_on, uint32_t near)
+{
+    const weir_packet *p = w->p;
+    wire_newcomer *c = &t->newcomer;
+    uint32_t burst = counts_packets(9, t->numbering) ? BURST_PACKETS : BURST_RECORDS;
+    if (c->n_aside >= MOST_ASIDE) { /* none of them is believed, and data does not wait for ever */
+        acquit(w, t);
+        return;
+    }
+    if (!goes_on && of_newcomer(c, p)) {
+        bool numbered = t->numbering != WIRE_NUMBERED_NOT;
+        if (p->sequence == c->heard.sequence &&
+            (numbered || p->uptime_ms == c->uptime_ms)) { /* it, again */
+            WIRE_COUNT(w->s, sequence_duplicated, 1);
+            put_aside(w, t, c->id);
+            return;
+        }
+        if (p->sequence - c->next <= burst || c->heard.sequence - p->sequence <= near ||
+            !numbered) {
+            restart(w, t);
+            take_uptime(t, p);
+            return;
+        }
+    }
+    uint32_t boot = export_ms(p->export_s) - p->uptime_ms;
+    if (goes_on || within(boot, t->boot32, BOOT_JITTER_MS)) {
+        w->told_by = c->id - 1; /* what it tells is not the newcomer's */
+        c->against++;
+        if ((int32_t)(p->export_s - c->export_s) > 0 || c->against >= AGAINST)
+            acquit(w, t);
+    } else if (looks_new(t, p)) { /* somebody else: one of them is forged, or both are */
+        WIRE_COUNT(w->s, sequence_unsure, 1);
+        if (++c->against >= AGAINST)
+            suspect(w, t);
+        else
+            put_aside(w, t, p->id);
+    }
+}
+
+void wire_restart_watch(wire_pass *w)
+{
+    const weir_packet *p = w->p;
+    wire_track *t = wire_track_of(w->s, p->from.port, p->sequence);
+    if (!t)
+        return;
+    bool numbered = t->numbering != WIRE_NUMBERED_NOT;
+    uint32_t near = counts_packets(9, t->numbering) ? NEAR_PACKETS : NEAR_RECORDS;
+    bool goes_on = numbered && p->sequence - t->next <= near;
+    if (t->started && t->newcomer.open) {
+        watch_newcomer(w, t, goes_on, near);
+    } else if (t->started && !goes_on && (t->uptime_ms || t->boot32)) {
+        uint32_t boot = export_ms(p->export_s) - p->uptime_ms;
+        if (looks_new(t, p)) {
+            suspect(w, t);
+        } else if (t->before_known && within(boot, t->boot_before, BOOT_JITTER_MS)) {
+            of_before(w, t);
+            return;
+        }
+    }
+    if (t->told_since && !w->aside) {
+        if (p->received_ns - t->restart_ns > RESTART_KEEP_S * (int64_t)SECOND_NS) {
+            drop_templates_of(w->s, p->from.port, t->told_since);
+            t->told_since = 0;
+        }
+        w->told_since = t->told_since;
+    }
+    if (!t->started || goes_on || (!numbered && !w->aside))
+        take_uptime(t, p);
+}
+
+/* So many units more have come. */
+static inline void heard(wire_track *t, uint32_t n, int64_t now_ns)
+{
+    t->seen_ns = now_ns;
+    t->window_units += n;
+    uint64_t span = (uint64_t)(now_ns - t->window_ns); /* huge when the clock went back */
+    if (span < SECOND_NS)
+        return;
+    uint64_t units = t->window_units < FASTEST_S ? t->window_units : FASTEST_S;
+    uint64_t units_s = span > INT64_MAX ? 0 : (units * SECOND_NS + span - 1) / span;
+    uint32_t kept = t->rate - t->rate / RATE_MEMORY;
+    t->rate = units_s > kept ? (uint32_t)units_s : kept;
+    t->window_ns = now_ns;
+    t->window_units = 0;
 }
 
 void wire_sequence(wire_pass *w)
@@ -633,13 +984,29 @@ void wire_sequence(wire_pass *w)
                     .flows = p->version < 9 ? p->count : w->flows,
                     .records = p->version < 9 ? p->count : w->units,
                     .unsure = w->unsure};
-    t->seen_ns = p->received_ns;
-    if (p->sequence == t->next && t->numbering == WIRE_STANDARD && t->started && !t->doubt) {
-        t->next += p->version == 9 ? 1 : h.records;
-        t->chain = t->wild = 0;
+    if (w->aside) { /* its own numbers begin behind it */
+        if (t->newcomer.id == p->id) {
+            t->newcomer.next =
+                first(p->version, t->numbering, &h) + units(p->version, t->numbering, &h);
+            t->newcomer.heard = h;
+        }
+        return;
+    }
+    if (p->sequence == t->next && t->numbering == WIRE_STANDARD && t->started && !t->doubt &&
+        !t->chain) {
+        uint32_t n = p->version == 9 ? 1 : h.records;
+        t->next += n;
+        t->wild = 0;
         t->unsure = w->unsure && p->version == 10;
+        heard(t, n, p->received_ns);
     } else {
+        uint32_t before = t->next;
+        bool started = t->started;
+        if (!started)
+            t->window_ns = p->received_ns;
         judge(s, t, &h);
+        if (t->next != before || !started || t->numbering == WIRE_NUMBERED_NOT)
+            heard(t, units(p->version, t->numbering, &h), p->received_ns);
     }
     t->last = h;
     t->heard = true;

@@ -1,11 +1,11 @@
 /* state -- what should outlive a restart, as octets: exporters, their streams with sequence tracks and templates,
  * their samplers. All integers big-endian; counts before items; a hash of all that stands before it at the end.
  *
- *   "WEIRSTA2" | u32 exporters | exporter*  | u64 hash
+ *   "WEIRSTA3" | u32 exporters | exporter*  | u64 hash
  *   exporter:  address 16, u8 family, u32 streams, stream*, u32 samplers, sampler*
  *
  * Positions are the same without templates and samplers, templates the same without tracks and heard at time 0. "WEIRSTA1" had no gaps and no times of samplers; tracks without
- * TRACK_NUMBERING are from before there were numberings.
+ * TRACK_NUMBERING are from before there were numberings. "WEIRSTA2" had no rates and no jumps.
  * The same state gives the same octets: what stands in hash tables is written in order.
  * Settings (scope, rate, quirks) are the user's, not the exporter's: they are not kept. */
 #include "wire/wire.h"
@@ -16,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char magic[8] = "WEIRSTA2", old_magic[8] = "WEIRSTA1";
+enum { OLDEST = 1, VERSION = 3 };
+
+/* Its last octet is the version, as a digit. */
+static const char magic[8] = "WEIRSTA3";
 
 /* What is saved. */
 enum { POSITIONS = 1, TEMPLATES = 2 };
@@ -25,6 +28,10 @@ enum {
     TRACK_STARTED = 1,
     TRACK_UNSURE = 2,
     TRACK_NUMBERING = 4,
+    TRACK_JUMP = 8,
+    TRACK_JUMP_BACK = 16,
+    TRACK_JUMP_UNSURE = 32,
+    TRACK_JUMP_VAGUE = 64,
     HEARD_UNSURE = 1,
     HEARD_KNOWN = 2
 };
@@ -81,7 +88,6 @@ static int by_id(const void *a, const void *b)
 
 static void put_templates(base_buf *b, const weir_stream *s)
 {
-    base_buf_u32(b, s->n_templates);
     const wire_template **all = malloc((s->n_templates + 1) * sizeof *all);
     if (!all) {
         b->failed = true;
@@ -89,9 +95,10 @@ static void put_templates(base_buf *b, const weir_stream *s)
     }
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_slots; i++)
-        if (s->slots[i])
+        if (s->slots[i] && !wire_template_outlived(s, s->slots[i]))
             all[n++] = s->slots[i];
     qsort(all, n, sizeof *all, by_id);
+    base_buf_u32(b, n);
     for (uint32_t i = 0; i < n; i++)
         put_template(b, all[i], s->key.version == 9);
     free(all);
@@ -132,9 +139,13 @@ static void put_numbering(base_buf *b, const wire_track *t)
 
 static void put_track(base_buf *b, const wire_track *t)
 {
+    bool jump = t->chain && t->numbering != WIRE_NUMBERED_NOT;
     base_buf_u16(b, t->port);
     base_buf_u8(b, (uint8_t)((t->started ? TRACK_STARTED : 0) | (t->unsure ? TRACK_UNSURE : 0) |
-                             TRACK_NUMBERING));
+                             TRACK_NUMBERING | (jump ? TRACK_JUMP : 0) |
+                             (jump && t->jump_back ? TRACK_JUMP_BACK : 0) |
+                             (jump && t->jump_unsure ? TRACK_JUMP_UNSURE : 0) |
+                             (jump && t->jump_vague ? TRACK_JUMP_VAGUE : 0)));
     base_buf_u32(b, t->next);
     base_buf_u32(b, t->uptime_ms);
     base_buf_u32(b, t->boot32);
@@ -145,6 +156,13 @@ static void put_track(base_buf *b, const wire_track *t)
         base_buf_u32(b, t->gaps[i].to);
     }
     put_numbering(b, t);
+    base_buf_u32(b, t->rate);
+    if (!jump)
+        return;
+    base_buf_u8(b, t->chain);
+    base_buf_u32(b, t->jump_from);
+    base_buf_u32(b, t->jump);
+    base_buf_u32(b, t->jump_most);
 }
 
 static void put_stream(base_buf *b, const weir_stream *s, unsigned what)
@@ -266,8 +284,8 @@ weir_status weir_decoder_save_templates(const weir_decoder *d, uint8_t **out, si
 typedef struct loading {
     weir_decoder *d;
     base_rd r;
-    bool old;   /* WEIRSTA1 */
-    bool apply; /* the second time */
+    unsigned version; /* of the octets */
+    bool apply;       /* the second time */
 } loading;
 
 static weir_status get_template(loading *l, weir_stream *s, int *last_id)
@@ -356,7 +374,7 @@ static weir_status get_track(loading *l, wire_track *t, wire_doubt *q)
     t->uptime_ms = base_rd_u32(r);
     t->boot32 = base_rd_u32(r);
     t->seen_ns = get_time(r);
-    t->n_gaps = l->old ? 0 : base_rd_u8(r);
+    t->n_gaps = l->version == 1 ? 0 : base_rd_u8(r);
     if (r->dead || t->n_gaps > WIRE_MAX_GAPS)
         return WEIR_EFORMAT;
     for (uint32_t i = 0; i < t->n_gaps; i++) {
@@ -367,6 +385,21 @@ static weir_status get_track(loading *l, wire_track *t, wire_doubt *q)
     q->n = 0;
     if (flags & TRACK_NUMBERING)
         WEIR_TRY(get_numbering(r, t, q));
+    t->window_ns = t->seen_ns;
+    if (l->version < 3)
+        return r->dead ? WEIR_EFORMAT : WEIR_OK;
+    t->rate = base_rd_u32(r);
+    if (flags & TRACK_JUMP) {
+        t->chain = base_rd_u8(r);
+        t->jump_from = base_rd_u32(r);
+        t->jump = base_rd_u32(r);
+        t->jump_most = base_rd_u32(r);
+        t->jump_back = flags & TRACK_JUMP_BACK;
+        t->jump_unsure = flags & TRACK_JUMP_UNSURE;
+        t->jump_vague = flags & TRACK_JUMP_VAGUE;
+        if (t->chain == 0 || t->chain >= WIRE_BELIEVE_BACK || t->numbering == WIRE_NUMBERED_NOT)
+            return WEIR_EFORMAT;
+    }
     return r->dead ? WEIR_EFORMAT : WEIR_OK;
 }
 
@@ -444,12 +477,12 @@ static weir_status get_sampler(loading *l, wire_exporter *e)
     row.sampling.rate = get_f64(r);
     row.sampling.algorithm = base_rd_u16(r);
     row.sampling.origin = WEIR_ORIGIN_OPTIONS;
-    row.seen_ns = l->old ? 0 : get_time(r);
+    row.seen_ns = l->version == 1 ? 0 : get_time(r);
     if (r->dead || !(row.sampling.rate > 0 && row.sampling.rate <= 0x1p64))
         return WEIR_EFORMAT;
     if (!e)
         return WEIR_OK;
-    if (l->old)
+    if (l->version == 1)
         row.seen_ns = e->last_ns;
     weir_status status = wire_sampler_restore(e, l->d, &row);
     return status == WEIR_ELIMIT ? WEIR_OK : status;
@@ -546,14 +579,14 @@ weir_status weir_decoder_load_some(weir_decoder *d, const uint8_t *data, size_t 
     const char *what = "decoder state";
     if (d->packet_id)
         return weir_err_set(err, WEIR_EINVAL, 0, "%s: this decoder has seen packets already", what);
-    bool old = len >= sizeof old_magic && memcmp(data, old_magic, sizeof old_magic) == 0;
-    if (len < sizeof magic + 12 || (!old && memcmp(data, magic, sizeof magic) != 0))
+    unsigned version = len >= sizeof magic + 12 ? data[sizeof magic - 1] - (unsigned)'0' : 0;
+    if (version < OLDEST || version > VERSION || memcmp(data, magic, sizeof magic - 1) != 0)
         return weir_err_set(err, WEIR_EFORMAT, 0,
                             "%s: not begun by %.8s, so it is another file or version", what, magic);
     if (base_hash(data, len - 8, 0) != weir_be(data + len - 8, 8))
         return weir_err_set(err, WEIR_EFORMAT, len - 8,
                             "%s: checksum does not match, the octets are damaged", what);
-    loading l = {.d = d, .old = old};
+    loading l = {.d = d, .version = version};
     l.r = base_rd_of(data + sizeof magic, len - 8 - sizeof magic);
     weir_status status = get_all(&l, NULL, NULL);
     if (status == WEIR_OK) {

@@ -247,8 +247,7 @@ static void tell(wire_pass *w, const wire_template *t, weir_template_event event
         w->d->on->tmpl(w->d->user, w->p, &t->pub, event);
 }
 
-/* Remember that sets may wait for this id. */
-static void mark_ready(weir_stream *s, uint16_t id)
+void wire_template_ready(weir_stream *s, uint16_t id)
 {
     weir_decoder *d = s->d;
     if (s->n_waiting == 0)
@@ -262,6 +261,13 @@ static void mark_ready(weir_stream *s, uint16_t id)
         d->cap_ready = cap;
     }
     d->ready[d->n_ready++] = id;
+}
+
+/* What waits may be of a new process, and this be the old one's word. */
+static void tell_waiting(wire_pass *w, uint16_t id)
+{
+    if (w->told_by == w->p->id)
+        wire_template_ready(w->s, id);
 }
 
 /* Lengths of the fields, 1 for a variable one; more than a message can carry is refused before it can wrap. Fields of
@@ -316,9 +322,10 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
     if (old && old->digest == digest) {
         old->pub.seen_ns = w->p->received_ns;
         old->pub.port = w->p->from.port;
+        old->told_by = w->told_by;
         WIRE_COUNT(s, templates_refreshed, 1);
         tell(w, old, WEIR_TEMPLATE_REFRESHED);
-        mark_ready(s, id);
+        tell_waiting(w, id);
         return;
     }
     if (!old && s->n_templates >= d->opt.max_templates) {
@@ -348,6 +355,7 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
     t->pub.learnt_ns = t->pub.seen_ns = w->p->received_ns;
     t->pub.port = w->p->from.port;
     t->export_s = w->p->export_s;
+    t->told_by = w->told_by;
     WIRE_COUNT(s, elements_unknown, unknown);
     s->rated |= t->rates && !options;
     bool conflict = false;
@@ -369,7 +377,15 @@ void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spe
         WIRE_COUNT(s, conflicts, 1);
         tell(w, t, WEIR_TEMPLATE_CONFLICT);
     }
-    mark_ready(s, id);
+    tell_waiting(w, id);
+}
+
+bool wire_template_outlived(const weir_stream *s, const wire_template *t)
+{
+    for (uint32_t i = 0; i < s->n_tracks; i++)
+        if (s->tracks[i].port == t->pub.port)
+            return t->told_by < s->tracks[i].told_since;
+    return false;
 }
 
 bool wire_template_valid(uint16_t id, const wire_spec *specs, uint32_t n, uint32_t n_scope)

@@ -236,6 +236,19 @@ void wire_release_ready(weir_stream *s)
     d->n_ready = 0;
 }
 
+void wire_waiting_recheck(weir_stream *s, uint64_t id, uint64_t told_since)
+{
+    /* The last ones of the list: so a hostile packet costs no walk over all that waits. */
+    for (wire_link *l = s->e->waiting.prev; l != &s->e->waiting; l = l->prev) {
+        wire_held *h = WIRE_OF(l, wire_held, by_exporter);
+        if (h->packet->packet.id < id)
+            return;
+        const wire_template *t = h->s == s ? wire_template_find(s, h->wait->id) : NULL;
+        if (t && wire_template_holds(t, told_since, h->packet->packet.from.port))
+            wire_template_ready(s, h->wait->id);
+    }
+}
+
 void wire_waiting_expire(weir_decoder *d, int64_t now_ns)
 {
     int64_t life_ns = (int64_t)d->opt.waiting_s * 1000000000;

@@ -93,6 +93,7 @@ typedef struct wire_template {
     uint32_t fixed_len; /* which have so many octets */
     bool speaks; /* options that the decoder itself listens to (statistics, flow keys, init time) */
     uint32_t export_s;   /* header time of the definition */
+    uint64_t told_by;    /* the packet that said it last, 0: before a restart of the decoder */
     uint64_t digest;     /* of the definition */
     uint64_t before;     /* digest of the definition that this one replaced, 0 none */
     size_t charge;       /* octets counted against max_state_octets */
@@ -145,12 +146,29 @@ typedef struct wire_doubt {
     wire_heard held[WIRE_MAX_HELD];
 } wire_doubt;
 
+/* A v9 packet that may be the first one heard of an exporter's new process (its uptime is lower than it was, its number does
+ * not go on from the last one): not believed before another one goes on from it. */
+typedef struct wire_newcomer {
+    uint64_t id, held_id;         /* of that packet; of the first packet that was put aside */
+    uint32_t uptime_ms, export_s; /* of its header */
+    int64_t received_ns;
+    wire_heard heard; /* it, and */
+    uint32_t next;    /* the number expected behind it */
+    uint8_t against;  /* packets since that were of somebody else; */
+    uint8_t n_aside;  /* so many were put aside */
+    bool open;        /* there is one */
+} wire_newcomer;
+
+/* Packets in a row that make a jump back true; a replay looks so too. */
+enum { WIRE_BELIEVE_BACK = 3 };
+
 /* Sequence numbers of one source port of a stream. */
 typedef struct wire_track {
     uint16_t port;
     uint8_t numbering; /* enum wire_numbering */
     uint8_t wild;      /* packets in a row whose number stood in no relation to what was expected */
-    uint8_t wild_duplicated; /* of those, counted as duplicates */
+    uint8_t wild_duplicated; /* of those, counted as duplicates, */
+    uint8_t wild_unsure;     /* and as unsure */
     uint8_t broken;          /* differences that an odd numbering cannot have */
     uint8_t suspects, score; /* of a doubt that was not settled: alive, score */
     uint8_t
@@ -160,14 +178,29 @@ typedef struct wire_track {
     bool unsure;              /* the last packet's units could not be counted */
     uint8_t chain;            /* packets that went on from `jump`, 0: no jump pending */
     uint8_t chain_duplicated; /* of those, counted as duplicates */
+    uint8_t chain_age;        /* packets since that said nothing about it */
     uint8_t n_gaps;
+    bool jump_back; /* it went back */
+    bool jump_unsure,
+        jump_vague; /* the packet before it could not be counted; it itself could not */
+    bool apart_known, before_known;
     uint32_t next;                 /* expected sequence number */
     uint32_t jump;                 /* expected after a jump that is not believed yet */
     uint32_t jump_from, jump_most; /* where it went; so far ahead the exporter can be by now */
-    bool jump_unsure;              /* the last packet before it could not be counted */
+    uint32_t early_from, early_to; /* units that came too early to be believed; equal: none */
     uint32_t uptime_ms,
-        boot32; /* last header's sysUptime; export time in ms minus it, modulo 2^32 */
-    int64_t seen_ns;
+        boot32; /* sysUptime of the last packet that went on; export time in ms minus it, modulo 2^32 */
+    uint32_t boot_apart;  /* of another process behind this port: no restart of this one */
+    uint32_t boot_before; /* before the last restart, */
+    uint32_t restart_s, next_before; /* which was then; the number expected when it came */
+    uint8_t n_before;                /* packets of that boot since */
+    int64_t restart_ns;              /* its arrival, and */
+    uint64_t told_since;             /* the packet before which templates do not hold; 0: all do */
+    uint32_t rate;                   /* units a second in the fastest seconds, 0: not known yet */
+    int64_t window_ns;               /* since then ... */
+    uint64_t window_units;           /* ... so many have come */
+    int64_t seen_ns;                 /* of the last packet that took the numbers on */
+    wire_newcomer newcomer;
     wire_heard last;   /* the last packet, whatever its number */
     wire_doubt *doubt; /* NULL: none */
     wire_gap gaps[WIRE_MAX_GAPS];
@@ -340,6 +373,9 @@ typedef struct wire_pass {
     uint32_t units;         /* records, for sequence numbers */
     uint32_t flows;         /* of those, flows */
     bool unsure;            /* some could not be counted */
+    bool aside;             /* of a process that is not believed in yet: its numbers count later, */
+    uint64_t told_since;    /* and templates that were told before that packet are not its own */
+    uint64_t told_by;       /* the packet that its templates are from */
 } wire_pass;
 
 /* decoder.c */
@@ -392,6 +428,12 @@ void wire_ipfix(wire_pass *w, const uint8_t *data, size_t len);
 
 /* template.c */
 wire_template *wire_template_find(const weir_stream *s, uint16_t id);
+/* Whether it is for data of the process behind this port: what that had said before the packet told_since is of its
+ * predecessor. */
+static inline bool wire_template_holds(const wire_template *t, uint64_t told_since, uint16_t port)
+{
+    return t->told_by >= told_since || t->pub.port != port;
+}
 /* Build a template from specs, charged to nobody yet. NULL: out of memory. */
 wire_template *wire_template_build(weir_decoder *d, uint16_t id, bool options,
                                    const wire_spec *specs, uint32_t n, uint32_t n_scope,
@@ -399,6 +441,8 @@ wire_template *wire_template_build(weir_decoder *d, uint16_t id, bool options,
 /* Take a definition into the stream, count it, tell the handler. */
 void wire_template_learn(wire_pass *w, uint16_t id, bool options, const wire_spec *specs,
                          uint32_t n, uint32_t n_scope, uint64_t at);
+/* Of before a restart: kept for a while, for who it is from is not quite sure. */
+bool wire_template_outlived(const weir_stream *s, const wire_template *t);
 /* What a definition must be, whoever gives it. */
 bool wire_template_valid(uint16_t id, const wire_spec *specs, uint32_t n, uint32_t n_scope);
 /* The same without a packet, for restored state that is valid and new. */
@@ -410,6 +454,7 @@ void wire_templates_withdraw_all(wire_pass *w, bool options);
 void wire_template_drop(weir_stream *s, wire_template *t); /* take out and free, uncounted */
 void wire_templates_free(weir_stream *s);
 void wire_templates_expire(weir_stream *s, int64_t now_ns, const weir_packet *p);
+void wire_template_ready(weir_stream *s, uint16_t id); /* sets may wait for it, and need not */
 wire_spec *wire_specs(weir_decoder *d, size_t n); /* scratch for n specs, NULL: out of memory */
 
 /* stream.c */
@@ -433,6 +478,8 @@ bool wire_make_room(weir_decoder *d, const wire_exporter *of, int64_t now_ns,
 bool wire_hold(wire_pass *w, uint16_t id, const uint8_t *body, size_t len);
 void wire_release_own(wire_pass *w); /* before end: sets of this very packet whose template came */
 void wire_release_ready(weir_stream *s); /* after end: sets of earlier packets */
+/* After this packet, decode what waits of packets from id on and has a template that was told since. */
+void wire_waiting_recheck(weir_stream *s, uint64_t id, uint64_t told_since);
 void wire_waiting_expire(weir_decoder *d, int64_t now_ns);
 void wire_waiting_drop_stream(weir_stream *s); /* gives all of them up, with calls */
 void wire_waiting_drop_all(weir_decoder *d, bool silent);
@@ -459,7 +506,8 @@ void wire_tracks_free(weir_stream *s);
 bool wire_track_restore(weir_stream *s, const wire_track *track, const wire_doubt *q);
 const char *wire_numbering_text(uint8_t numbering);
 const char *wire_numbering_unit(uint8_t numbering, uint16_t version);
-bool wire_restarted(weir_stream *s, const weir_packet *p); /* to be asked before wire_sequence */
+/* Is this v9 packet of the process that is known? Before its sets are read. */
+void wire_restart_watch(wire_pass *w);
 wire_track *wire_track_of(weir_stream *s, uint16_t port, uint32_t sequence);
 
 #endif

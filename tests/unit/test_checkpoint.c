@@ -115,6 +115,126 @@ static void torn(void **state)
     expect("after");
 }
 
+static void fill(int i, const char *octets, size_t len)
+{
+    int fd = open(name[i], O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, octets, len), len);
+    (void)close(fd);
+}
+
+/* How .a and .b look: 'w' whole, 'd' damaged, '-' neither. */
+static void looks(const char *want)
+{
+    struct ledger_checkpoint_state now;
+    assert_int_equal(ledger_checkpoint_look(path, &now, NULL), WEIR_OK);
+    for (int i = 0; i < 2; i++) {
+        char is = now.whole[i] ? 'w' : now.damaged[i] ? 'd' : '-';
+        UNIT_CHECK(is == want[i] && !(now.whole[i] && now.damaged[i]), ".%c is %c, not %s", 'a' + i,
+                   is, want);
+    }
+    assert_true((now.modified_us > 0) ==
+                (access(name[0], F_OK) == 0 || access(name[1], F_OK) == 0));
+}
+
+static void tells_what_is_damaged(void **state)
+{
+    (void)state;
+    char zeros[200] = {0};
+    ledger_checkpoint *c;
+    ledger_checkpoint_remove(path);
+    looks("--");
+    assert_int_equal(ledger_checkpoint_open(path, &c, NULL), WEIR_OK);
+    looks("--"); /* two files without anything in them */
+    assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)"one", 3), WEIR_OK);
+    looks("-w"); /* of .a none was written yet */
+    fill(0, zeros, sizeof zeros);
+    looks("-w");
+    fill(0, "x", 1);
+    looks("dw");
+    ledger_checkpoint_close(c);
+    ledger_checkpoint_remove(path);
+    put("one");
+    put("two");
+    put("three");
+    looks("ww");
+    for (int i = 0; i < 2; i++) {
+        const char *bad = i ? "wd" : "dw";
+        fill(i, zeros, sizeof zeros); /* as some file systems leave it after a power failure */
+        looks(bad);
+        fill(i, "", 0);
+        looks(bad);
+        fill(i, "WEIRCHK1 and nothing more", 25);
+        looks(bad);
+        assert_int_equal(unlink(name[i]), 0);
+        looks(bad);
+        assert_int_equal(mkdir(name[i], 0700), 0);
+        looks(bad);
+        assert_int_equal(rmdir(name[i]), 0);
+        put("again");
+        put("and again");
+        looks("ww");
+    }
+    fill(0, "torn", 4);
+    fill(1, "torn", 4);
+    looks("dd");
+}
+
+/* Something else stands where a copy belongs: the other one has all, both as soon as that is gone. */
+static void one_copy_alone(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        ledger_checkpoint *c;
+        ledger_checkpoint_remove(path);
+        assert_int_equal(mkdir(name[i], 0700), 0);
+        assert_int_equal(ledger_checkpoint_open(path, &c, NULL), WEIR_OK);
+        const char *trouble = ledger_checkpoint_trouble(c);
+        UNIT_CHECK(trouble && strncmp(trouble, name[i], strlen(name[i])) == 0 &&
+                       strstr(trouble, "Is a directory"),
+                   "%s", trouble ? trouble : "no trouble");
+        for (int n = 0; n < 5; n++) {
+            char text[40];
+            int len = snprintf(text, sizeof text, "number %d", n);
+            assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)text, (size_t)len),
+                             WEIR_OK);
+            assert_non_null(ledger_checkpoint_trouble(c));
+            expect(text);
+        }
+        looks(i ? "wd" : "dw");
+        assert_int_equal(rmdir(name[i]), 0);
+        /* The copy that is whole is not touched now. */
+        struct stat before, after;
+        assert_int_equal(stat(name[!i], &before), 0);
+        assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)"healed", 6), WEIR_OK);
+        assert_null(ledger_checkpoint_trouble(c));
+        assert_int_equal(stat(name[!i], &after), 0);
+        assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
+        looks("ww");
+        expect("healed");
+        ledger_checkpoint_close(c);
+    }
+}
+
+static void no_copy_at_all(void **state)
+{
+    (void)state;
+    ledger_checkpoint *c;
+    ledger_checkpoint_remove(path);
+    assert_int_equal(mkdir(name[0], 0700), 0);
+    assert_int_equal(mkfifo(name[1], 0600), 0);
+    assert_int_equal(ledger_checkpoint_open(path, &c, NULL), WEIR_OK);
+    UNIT_CHECK(strstr(ledger_checkpoint_trouble(c), "Not a file"), "%s",
+               ledger_checkpoint_trouble(c));
+    assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)"lost", 4), WEIR_EIO);
+    looks("dd");
+    assert_int_equal(rmdir(name[0]), 0);
+    assert_int_equal(unlink(name[1]), 0);
+    assert_int_equal(ledger_checkpoint_write(c, (const uint8_t *)"found", 5), WEIR_OK);
+    expect("found");
+    ledger_checkpoint_close(c);
+}
+
 /* Its room on the disk is there before it is needed. */
 static void has_its_room(void **state)
 {
@@ -134,6 +254,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newest),
         cmocka_unit_test(torn),
+        cmocka_unit_test(tells_what_is_damaged),
+        cmocka_unit_test(one_copy_alone),
+        cmocka_unit_test(no_copy_at_all),
         cmocka_unit_test(has_its_room),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

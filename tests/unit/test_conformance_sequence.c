@@ -35,6 +35,8 @@ static const struct row rows[] = {
     {"G07", "a jump that goes on is a restart", "I seq=0{" T ONE "} I seq=0x70000000{" ONE "} I seq=0x70000001{" ONE "} I seq=0x70000002{" ONE "}", NULL, "sequence_resets=1 sequence_lost=0"},
     {"G08", "a gap behind data that could not be counted", "I seq=0{" T ONE "} I seq=1{S0101{00000001}} I seq=4{" ONE "} I seq=7{" ONE "}", NULL, "sequence_unsure=1 sequence_lost=2"},
     {"G08", "data whose template came later in the message was counted", "I seq=0{" ONE T "} I seq=4{" ONE "}", NULL, "sequence_unsure=0 sequence_lost=3"},
+    {"G08", "a jump to data that could not be counted", "I seq=0{" T ONE "} I seq=8000{S0101{00000001 00000002}} I seq=8002{" ONE "} I seq=8004{" ONE "}", NULL, "sequence_lost=8000 sequence_unsure=1"},
+    {"G08", "a jump behind data that could not be counted", "I seq=0{" T ONE "} I seq=1{S0101{00000001}} I seq=8000{" ONE "} I seq=8001{" ONE "} I seq=8004{" ONE "}", NULL, "sequence_lost=2 sequence_unsure=1"},
     {"G09", "the wrap is no loss", "I seq=4294967295{" T ONE "} I seq=0{" ONE "} I seq=1{" ONE "}", NULL, NONE},
     {"G09", "a wrap with a gap", "I seq=4294967295{" T ONE "} I seq=2{" ONE "}", NULL, "sequence_lost=2 sequence_resets=0"},
     {"G09", "a restart of an IPFIX exporter", "I seq=5000000{" T ONE "} I seq=0{" T ONE "} I seq=1{" ONE "} I seq=2{" ONE "} I seq=3{" ONE "}", NULL, "sequence_resets=1 sequence_lost=0 sequence_duplicated=0"},

@@ -293,6 +293,55 @@ static void of_an_older_version(void **state)
     assert_int_equal(export_counters(&c)->sequence_lost, 3);
     assert_true(the_event(&c, EXPORT_RECORD, 0)->sampling.rate >= 100);
     export_done(&c);
+    /* The next one: gaps (3 is missing), numberings, the time of the sampler. */
+    static const char second[] =
+        "5745495253544132 00000001 c0000201000000000000000000000000 04 00000001"
+        " 000a 00 0000 00000001 17979cfe362a0000 00 0000000000000000 00000001"
+        " 1283 05 00000009 00000000 00000000 17979cfe362a0000 01 00000003 00000004"
+        " 00 00 00 00 0000000000000000 00000008 00000001 00000001 02 00"
+        " 00000001 0100 00 1283 6553f100 17979cfe362a0000 17979cfe362a0000 0000 0001"
+        " 00 00000000 0001 0004"
+        " 00000001 00 0000000000000000 00000001 000a 0000 4059000000000000 0001 17979cfe362a0000";
+    len = unhex(second, octets, sizeof octets - 8) + 8;
+    forge(octets, len);
+    assert_int_equal(weir_decoder_load(export_weir(&c), octets, len, NULL), WEIR_OK);
+    expect(&c, "I seq=3{ S0100{ 00000005 } } I seq=12{ S0100{ 00000005 } }",
+           "record 256 octetDeltaCount=5; decoded; record 256 octetDeltaCount=5; decoded");
+    assert_int_equal(export_counters(&c)->sequence_recovered, 1);
+    assert_int_equal(export_counters(&c)->sequence_lost, 3);
+    export_done(&c);
+    /* A later one is not read. */
+    octets[7]++;
+    octets[7]++;
+    forge(octets, len);
+    weir_err err;
+    assert_int_equal(weir_decoder_load(export_weir(&c), octets, len, &err), WEIR_EFORMAT);
+    assert_non_null(strstr(err.msg, "WEIRSTA3"));
+    export_done(&c);
+}
+
+/* Jumps that are not believed yet, and what an exporter sent a second. */
+static void jumps_and_rates(void **state)
+{
+    (void)state;
+    state_octets s = state_of("N seq=5{ } wait=2 N seq=6{ } N seq=9000{ } from=9 I seq=5000000{ } "
+                              "I seq=10{ S0002{ 0100 0001 0001 0004 } S0100{ 00000005 } } "
+                              "I seq=11{ S0100{ 00000005 } }");
+    export_case c = {0};
+    load(export_weir(&c), &s);
+    state_octets again = save(c.d);
+    assert_int_equal(again.len, s.len);
+    assert_memory_equal(again.data, s.data, s.len);
+    free(again.data);
+    (void)export_run(&c, "wait=2 N seq=9001{ }");
+    assert_int_equal(export_counters(&c)->sequence_lost, 8993);
+    (void)export_run(&c, "from=9 I seq=12{ S0100{ 00000005 } } I seq=20{ S0100{ 00000005 } }");
+    const weir_counters *n = export_counters(&c);
+    assert_int_equal(n->sequence_resets, 1);
+    assert_int_equal(n->sequence_lost, 8993 + 7);
+    assert_int_equal(n->sequence_duplicated, 0);
+    export_done(&c);
+    free(s.data);
 }
 
 /* Of two states with the same streams what was heard last stays, in whichever order they come. */
@@ -574,6 +623,7 @@ int main(void)
         cmocka_unit_test(with_a_right_checksum),
         cmocka_unit_test(larger_than_the_limits),
         cmocka_unit_test(of_an_older_version),
+        cmocka_unit_test(jumps_and_rates),
         cmocka_unit_test(several_come_together),
         cmocka_unit_test(rates_heard_last),
         cmocka_unit_test(some_alone),

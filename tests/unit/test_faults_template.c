@@ -411,8 +411,9 @@ static void T18_one_domain_resets_its_sequence(void **state)
            "learnt 256; decoded; learnt 256; decoded");
     expect(&c,
            "N dom=2 seq=0 up=1000 time=1700000060{ S0100{ 0006 0000 } } "
+           "N dom=2 seq=1 up=2000 time=1700000061{ } "
            "N dom=1 seq=8 up=5060000 time=1700000060{ S0100{ 00000005 } }",
-           "waiting; record 256 octetDeltaCount=5; decoded");
+           "waiting; decoded; record 256 octetDeltaCount=5; decoded");
     assert_int_equal(export_counters(&c)->restarts, 1);
     export_done(&c);
 }

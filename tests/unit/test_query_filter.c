@@ -458,7 +458,7 @@ static const struct {
     {"engine type 256", WEIR_EFORMAT, 1, 12, 3, "above 255, the most that the engine type", ""},
     {"observation domain 5", WEIR_EFORMAT, 1, 19, 1, "\"5\"", "id"},
     {"src and dst bytes 5", WEIR_EFORMAT, 1, 12, 5, "\"bytes\"", "ip, nat"},
-    {"first seen 26", WEIR_EFORMAT, 1, 11, 2, "the year needs 4 digits", "2026"},
+    {"first seen 26", WEIR_EFORMAT, 1, 11, 2, "a time begins with its year, 4 digits", "2026"},
     {"first seen 2026-13", WEIR_EFORMAT, 1, 11, 7, "month", ""},
     {"first seen 2026-02-29", WEIR_EFORMAT, 1, 11, 10, "no such day", ""},
     {"first seen 2026-02-28T25", WEIR_EFORMAT, 1, 11, 13, "hour", ""},
