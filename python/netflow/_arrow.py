@@ -447,7 +447,7 @@ class Result(_Rows):
         ValueError: the last iteration has not come to its end."""
         if self._last is None or self._closed:
             raise ValueError("the summary comes with the last row: read them all")
-        summary: Dict[str, Any] = json.loads(self._last.summary())
+        summary: Dict[str, Any] = json.loads(self._last.summary())["summary"]
         return summary
 
     def __repr__(self) -> str:

@@ -11,10 +11,11 @@ class MalformedPacket(ValueError, struct.error):
 
 
 def _restore(cls, raw: Optional[bytes], flows: list, attributes: Dict[str, Any], options: Optional[list] = None,
-             new_templates: bool = False):
+             new_templates: bool = False, templates: Optional[Dict[int, Any]] = None):
     """A packet from its parts."""
     packet = cls.__new__(cls)
     packet.__dict__.update(attributes)
+    packet._templates = templates
     packet.flows = flows
     if options is not None:
         packet.options = options

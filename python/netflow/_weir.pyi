@@ -1,9 +1,39 @@
 """The extension module: what the package is written with, and not for use from elsewhere."""
 from os import PathLike
-from typing import Any, Iterable, Iterator, Literal, Protocol, Sequence
+from typing import Any, Iterable, Iterator, Literal, Protocol, Sequence, TypeVar
 from datetime import datetime
 
 import pyarrow
+
+version: str
+
+# ---- packets and records (packet.c, record.c) ----
+
+_RecordType = TypeVar("_RecordType", bound=type[Record])
+
+class Record:
+    data: dict[str, Any]
+    _scopes: dict[Any, Any]
+    @property
+    def _fields(self) -> set[tuple[int, Any]]: ...
+    def _get_length(self) -> int: ...
+    # The values are attributes.
+    def __getattr__(self, name: str) -> Any: ...
+
+class Packet:
+    header: Any
+    flows: list[Any]
+    options: list[Any]
+    _raw: Any
+    _templates: Any
+    _new_templates: bool
+    def _decode(self, data: Any, version: int, templates: dict[int, Any] | None, /) -> None: ...
+    def _places(self) -> list[tuple[int, int, bool]]: ...
+
+def record_type(cls: _RecordType, /) -> _RecordType: ...
+def register(*names: Any) -> None: ...
+def elements(space: Literal["v9", "ipfix"], /) -> list[tuple[Any, ...]]: ...
+def _restore_record(*parts: Any) -> Any: ...
 
 # ---- batch, stream and decoder (arrow.c, decoder.c) ----
 

@@ -44,7 +44,7 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Generator, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from netflow._weir import Receiver
 from netflow.ipfix import IPFIXTemplateNotRecognized
@@ -280,6 +280,9 @@ def _n_fields(template: Any) -> int:
     """Number of fields of a template, and one for itself."""
     if isinstance(template, (list, tuple)):
         return 1 + len(template)
+    count = getattr(template, "field_count", None)  # looking at the fields would make an object of each
+    if count is not None:
+        return 1 + count
     return 1 + sum(len(getattr(template, name, ())) for name in ("fields", "scope_fields", "option_fields"))
 
 
@@ -508,7 +511,7 @@ class ThreadedNetFlowListener(threading.Thread):
             if debug:
                 logger.debug("Received %d bytes of data from %s", len(data), client)
             exporter = source_of(client, data)
-            export = None
+            export: Any = None
             try:
                 export = parse_packet(data, exporter.templates)
             except (V9TemplateNotRecognized, IPFIXTemplateNotRecognized):
@@ -642,7 +645,7 @@ class _Signals:
             self.listener.stop()
 
 
-def _packets(host: str, port: int, tick: Optional[float] = None) -> Iterator[Optional[ParsedPacket]]:
+def _packets(host: str, port: int, tick: Optional[float] = None) -> Generator[Optional[ParsedPacket], None, None]:
     """Packets until a signal; None when for tick seconds there was none."""
     with _Signals() as signals:
         listener = ThreadedNetFlowListener(host, port)

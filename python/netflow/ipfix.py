@@ -1,5 +1,6 @@
 """IPFIX (RFC 7011): messages, sets, templates and records; the Information Elements by number and by name."""
 
+import functools
 import struct
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
@@ -181,10 +182,15 @@ def _restore_template(fields: List[_AnyField], n_scope: int, options: bool, hand
     return made
 
 
-def _make_template(template_id: int, rows: list, n_scope: int, options: bool, handle: Any) -> IPFIXTemplate:
+@functools.lru_cache(maxsize=4096)
+def _field(number: int, length: int, enterprise: Optional[int]) -> _AnyField:
+    """A field of a template; those that come again are one object."""
+    return TemplateField(number, length) if enterprise is None else TemplateFieldEnterprise(number, length, enterprise)
+
+
+def _make_template(handle: Any, rows: List[Tuple[int, int, Optional[int]]], n_scope: int, options: bool) -> IPFIXTemplate:
     """A template as a decoder has learnt it."""
-    return _restore_template([TemplateField(r[0], r[1]) if r[2] is None else TemplateFieldEnterprise(*r) for r in rows], n_scope,
-                             options, handle)
+    return _restore_template([_field(*row) for row in rows], n_scope, options, handle)
 
 
 class IPFIXTemplateRecord:
@@ -231,6 +237,7 @@ class IPFIXOptionsTemplateRecord:
         return f"<IPFIXOptionsTemplateRecord with {len(self.scope_fields)} scope fields and {len(self.fields)} fields>"
 
 
+@_weir.record_type
 class IPFIXDataRecord(_weir.Record):
     """One record. `data` is a dict of its values, which are attributes too: `flow.octetDeltaCount`."""
 
@@ -352,9 +359,9 @@ class IPFIXExportPacket(_weir.Packet):
 
     Raises IPFIXTemplateNotRecognized when a data set has no template there (its templates are kept then)."""
 
+    _header_type = IPFIXHeader
+
     def __init__(self, data: bytes, templates: Dict[int, Any]):
-        self.header = IPFIXHeader(data)
-        self._templates = templates
         self._decode(data, 10, templates)
 
     @property
@@ -398,7 +405,8 @@ class IPFIXExportPacket(_weir.Packet):
 
     def __reduce__(self):
         self.sets  # made while the octets are there
-        return _restore, (type(self), self._raw, self.flows, self.__dict__, self.options, self._new_templates)
+        return _restore, (type(self), self._raw, self.flows, self.__dict__, self.options, self._new_templates,
+                          self._templates)
 
 
 def parse_fields(data: bytes, count: int) -> Tuple[List[_AnyField], int]:

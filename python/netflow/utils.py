@@ -64,8 +64,11 @@ def parse_packet(data: Union[str, bytes, bytearray, memoryview], templates: Opti
     Raises ValueError when v9 or IPFIX comes without `templates`, UnknownExportVersion, MalformedPacket (or its subclasses in
     netflow.ipfix) with what is wrong, and netflow.v9.V9TemplateNotRecognized or netflow.ipfix.IPFIXTemplateNotRecognized when a
     template is missing: give the same packet again when it has come."""
-    octets = _octets(data)
-    version = get_export_version(octets)
+    if type(data) is bytes and len(data) > 1 and not data[0]:
+        octets, version = data, data[1]
+    else:
+        octets = _octets(data)
+        version = get_export_version(octets)
     if version == 5:
         return V5ExportPacket(octets)
     if version in (9, 10):

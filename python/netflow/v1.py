@@ -8,6 +8,7 @@ from . import _weir
 __all__ = ["V1DataFlow", "V1ExportPacket", "V1Header"]
 
 
+@_weir.record_type
 class V1DataFlow(_weir.Record):
     """One flow. `data` is a dict of its values, which are attributes too: `flow.IN_OCTETS`. Addresses are integers."""
 
@@ -46,8 +47,9 @@ _HEADER = struct.Struct("!HHIII")
 class V1ExportPacket(_weir.Packet):
     """A packet: `header` and `flows`, a list of V1DataFlow."""
 
+    _header_type = V1Header
+
     def __init__(self, data: bytes):
-        self.header = V1Header(data)
         self._decode(data, 1, None)
 
     def __repr__(self) -> str:

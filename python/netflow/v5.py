@@ -8,6 +8,7 @@ from . import _weir
 __all__ = ["V5DataFlow", "V5ExportPacket", "V5Header"]
 
 
+@_weir.record_type
 class V5DataFlow(_weir.Record):
     """One flow. `data` is a dict of its values, which are attributes too: `flow.IN_OCTETS`. Addresses are integers."""
 
@@ -48,8 +49,9 @@ _HEADER = struct.Struct("!HHIIIIBBH")
 class V5ExportPacket(_weir.Packet):
     """A packet: `header` and `flows`, a list of V5DataFlow."""
 
+    _header_type = V5Header
+
     def __init__(self, data: bytes):
-        self.header = V5Header(data)
         self._decode(data, 5, None)
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from . import _weir
 __all__ = ["V7DataFlow", "V7ExportPacket", "V7Header"]
 
 
+@_weir.record_type
 class V7DataFlow(_weir.Record):
     """One flow. `data` is a dict of its values, which are attributes too: `flow.IN_OCTETS`. Addresses are integers."""
 
@@ -48,8 +49,9 @@ _HEADER = struct.Struct("!HHIIIIBBH")
 class V7ExportPacket(_weir.Packet):
     """A packet: `header` and `flows`, a list of V7DataFlow."""
 
+    _header_type = V7Header
+
     def __init__(self, data: bytes):
-        self.header = V7Header(data)
         self._decode(data, 7, None)
 
     def __repr__(self) -> str:

@@ -36,6 +36,7 @@ class V9TemplateNotRecognized(KeyError):
     """A data flow set refers to a template that is not among those that were passed."""
 
 
+@_weir.record_type
 class V9DataRecord(_weir.Record):
     """One flow. `data` is a dict of its values, which are attributes too: `flow.IN_BYTES`."""
 
@@ -45,6 +46,7 @@ class V9DataRecord(_weir.Record):
         return f"<DataRecord with data: {self.data}>"
 
 
+@_weir.record_type
 class V9OptionsDataRecord(_weir.Record):
     """One options record: `scopes` says what it is about, `data` what is said."""
 
@@ -79,12 +81,25 @@ def _name(number: int) -> str:
 
 
 class _Template:
-    """What a decoder knows of a template stays with it; copies are taught anew."""
+    """What a decoder knows of a template stays with it: `_handle`, which also has the fields until they are asked for. Copies are
+    taught anew."""
 
     _handle: Any = None
 
     def __getstate__(self) -> Dict[str, Any]:
+        self._show()
         return {name: value for name, value in self.__dict__.items() if name != "_handle"}
+
+    def _show(self) -> None:
+        """Make the objects that the fields are."""
+        raise NotImplementedError
+
+    def _shown(self, name: str) -> Any:
+        self._show()
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 class V9TemplateRecord(_Template):
@@ -94,6 +109,21 @@ class V9TemplateRecord(_Template):
         self.template_id = template_id
         self.field_count = field_count
         self.fields = fields
+
+    @property
+    def fields(self) -> List[V9TemplateField]:
+        """Its fields: what is changed there is so from the next packet on."""
+        return self._shown("fields")
+
+    @fields.setter
+    def fields(self, value: List[V9TemplateField]) -> None:
+        if self._handle is not None:
+            self._handle._show()
+        self.__dict__["fields"] = value
+
+    def _show(self) -> None:
+        if self._handle is not None and "fields" not in self.__dict__:
+            self.__dict__["fields"] = [V9TemplateField(number, length) for number, length, _ in self._handle._show()]
 
     def _definition(self) -> Tuple[List[_Row], int, bool]:
         return [(f.field_type, f.field_length, None) for f in self.fields], 0, False
@@ -107,31 +137,67 @@ class V9OptionsTemplateRecord(_Template):
     """An options template: `scope_fields` and `option_fields` are dicts, type to length."""
 
     _rows: Optional[Tuple[List[_Row], int]] = None  # as sent, repeated fields included
+    _n_scope = 0
 
     def __init__(self, template_id: int, scope_fields: Dict[int, int], option_fields: Dict[int, int]):
         self.template_id = template_id
         self.scope_fields = scope_fields
         self.option_fields = option_fields
 
+    @property
+    def scope_fields(self) -> Dict[int, int]:
+        """What the records are about: what is changed there is so from the next packet on."""
+        return self._shown("scope_fields")
+
+    @scope_fields.setter
+    def scope_fields(self, value: Dict[int, int]) -> None:
+        self._show()
+        self.__dict__["scope_fields"] = value
+
+    @property
+    def option_fields(self) -> Dict[int, int]:
+        """What the records say: as scope_fields."""
+        return self._shown("option_fields")
+
+    @option_fields.setter
+    def option_fields(self, value: Dict[int, int]) -> None:
+        self._show()
+        self.__dict__["option_fields"] = value
+
+    def _show(self) -> None:
+        if self._handle is not None and "scope_fields" not in self.__dict__:
+            rows = self._handle._show()
+            self._rows = rows, self._n_scope
+            self.__dict__["scope_fields"] = _lengths(rows[:self._n_scope])
+            self.__dict__["option_fields"] = _lengths(rows[self._n_scope:])
+
     def _definition(self) -> Tuple[List[_Row], int, bool]:
+        scopes, options = list(self.scope_fields.items()), list(self.option_fields.items())
         if self._rows:
-            return self._rows[0], self._rows[1], True
-        rows = [(number, length, None) for number, length in (*self.scope_fields.items(), *self.option_fields.items())]
-        return rows, len(self.scope_fields), True
+            rows, n_scope = self._rows
+            if [list(_lengths(part).items()) for part in (rows[:n_scope], rows[n_scope:])] == [scopes, options]:
+                return rows, n_scope, True
+        return [(number, length, None) for number, length in scopes + options], len(scopes), True
 
     def __repr__(self) -> str:
         return f"<V9OptionsTemplateRecord with scope fields {self.scope_fields.keys()} and option fields " \
                f"{self.option_fields.keys()}>"
 
 
-def _make_template(template_id: int, rows: List[_Row], n_scope: int, options: bool, handle: Any):
+def _lengths(rows: List[_Row]) -> Dict[int, int]:
+    return {number: length for number, length, _ in rows}
+
+
+def _make_template(handle: Any, template_id: int, n_fields: int, n_scope: int, options: bool) -> _Template:
     """A template as a decoder has learnt it."""
+    made: Any
     if options:
-        made: Any = V9OptionsTemplateRecord(template_id, {r[0]: r[1] for r in rows[:n_scope]},
-                                            {r[0]: r[1] for r in rows[n_scope:]})
-        made._rows = (rows, n_scope)
+        made = V9OptionsTemplateRecord.__new__(V9OptionsTemplateRecord)
+        made._n_scope = n_scope
     else:
-        made = V9TemplateRecord(template_id, len(rows), [V9TemplateField(r[0], r[1]) for r in rows])
+        made = V9TemplateRecord.__new__(V9TemplateRecord)
+        made.field_count = n_fields
+    made.template_id = template_id
     made._handle = handle
     return made
 
@@ -162,9 +228,9 @@ class V9ExportPacket(_weir.Packet):
 
     Raises V9TemplateNotRecognized when a data flow set has no template there (its templates are kept then)."""
 
+    _header_type = V9Header
+
     def __init__(self, data: bytes, templates: Dict[int, Any]):
-        self.header = V9Header(data)
-        self._templates = templates
         self._decode(data, 9, templates)
 
     @property
@@ -182,7 +248,8 @@ class V9ExportPacket(_weir.Packet):
         return f"<V9ExportPacket with {self.header.count} records{new}>"
 
     def __reduce__(self):
-        return _restore, (type(self), self._raw, self.flows, self.__dict__, self.options, self._new_templates)
+        return _restore, (type(self), self._raw, self.flows, self.__dict__, self.options, self._new_templates,
+                          self._templates)
 
 
 def _set_head(data: bytes) -> Tuple[int, int]:

@@ -2,10 +2,12 @@
  * netflow.open_archive. */
 #include "batch.h"
 #include "ext.h"
+#include "job.h"
 #include "rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The only state of this file: its types, made once. */
 static PyTypeObject *batch_type, *stream_type;
@@ -38,7 +40,7 @@ static PyObject *raise_errno(int code, const char *msg)
                          : code == EIO    ? WEIR_EIO
                          : code == ENOENT ? WEIR_ENOTFOUND
                                           : WEIR_EINVAL;
-    snprintf(err.msg, sizeof err.msg, "%s", msg);
+    memcpy(err.msg, msg, strnlen(msg, sizeof err.msg - 1));
     return py_raise(status, &err);
 }
 
@@ -614,6 +616,47 @@ static py_shared_schema *stream_schema(stream *s, py_source *source)
     return made;
 }
 
+/* Taking a batch. */
+typedef struct {
+    py_job job;
+    py_source *source;
+    py_shared_array *array;
+    int code;
+    char msg[256];
+} taking;
+
+static void taking_run(py_job *job)
+{
+    taking *t = (taking *)job;
+    t->code = py_source_next(t->source, &t->array->array, t->msg, sizeof t->msg);
+}
+
+static void taking_cancel(py_job *job)
+{
+    py_source_cancel(((taking *)job)->source);
+}
+
+static void taking_drop(py_job *job)
+{
+    taking *t = (taking *)job;
+    py_array_drop(t->array);
+    py_source_drop(t->source);
+    free(t);
+}
+
+static taking *taking_new(py_source *source)
+{
+    taking *t = calloc(1, sizeof *t);
+    if (t == NULL || (t->array = py_array_new()) == NULL) {
+        free(t);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    t->job = (py_job){.run = taking_run, .cancel = taking_cancel, .drop = taking_drop};
+    t->source = py_source_hold(source);
+    return t;
+}
+
 static PyObject *stream_next(PyObject *self)
 {
     stream *s = (stream *)self;
@@ -621,33 +664,29 @@ static PyObject *stream_next(PyObject *self)
     if (source == NULL)
         return NULL;
     PyObject *made = NULL;
-    py_shared_array *array = NULL;
     py_shared_schema *schema = NULL;
-    if (atomic_load(&source->lent)) {
+    taking *t = NULL;
+    if (atomic_load(&source->lent))
         PyErr_SetString(PyExc_ValueError, "these rows are read through an Arrow stream already");
-        goto done;
+    else if ((schema = stream_schema(s, source)) != NULL)
+        t = taking_new(source);
+    if (t != NULL && !py_job_run(&t->job)) {
+        /* Somebody else may still be reading for it: its rows are over. */
+        if (s->source == source) {
+            s->source = NULL;
+            drop_source(source);
+        }
+    } else if (t != NULL) {
+        if (t->code != 0) {
+            raise_errno(t->code, t->msg);
+        } else if (t->array->array.release != NULL) {
+            made = py_batch_new(schema, t->array);
+            t->array = NULL;
+        }
+        PyThreadState *gil = PyEval_SaveThread();
+        taking_drop(&t->job);
+        PyEval_RestoreThread(gil);
     }
-    schema = stream_schema(s, source);
-    if (schema == NULL)
-        goto done;
-    array = py_array_new();
-    if (array == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    char msg[256];
-    int code;
-    PyThreadState *gil = PyEval_SaveThread();
-    code = py_source_next(source, &array->array, msg, sizeof msg);
-    PyEval_RestoreThread(gil);
-    if (code != 0)
-        raise_errno(code, msg);
-    else if (array->array.release != NULL) {
-        made = py_batch_new(schema, array);
-        array = NULL;
-    }
-done:
-    py_array_drop(array);
     py_schema_drop(schema);
     drop_source(source);
     return made;
@@ -830,6 +869,78 @@ static PyType_Spec stream_spec = {
 
 /* ---- opening ---- */
 
+/* Opening a capture or asking a question: all that this needs, as copies, since it may outlive the call. */
+typedef struct {
+    py_job job;
+    py_source *source;
+    const char **texts; /* n of them; those of a list first */
+    size_t n;
+    weir_decoder_options decoder;
+    weir_capture_options capture; /* path: texts[n - 1] */
+    weir_query query;
+    weir_status status;
+    weir_err err;
+} opening;
+
+static void opening_drop(py_job *job)
+{
+    opening *o = (opening *)job;
+    for (size_t i = 0; i < o->n; i++)
+        free((void *)o->texts[i]);
+    free((void *)o->texts);
+    py_source_drop(o->source);
+    free(o);
+}
+
+/* With copies of the list and of n_more texts behind it, which may be NULL. */
+static opening *opening_new(const py_texts *list, const char *const *more, size_t n_more)
+{
+    opening *o = calloc(1, sizeof *o);
+    bool ok = o != NULL && (o->source = py_source_new()) != NULL &&
+              (o->texts = calloc(list->n + n_more, sizeof *o->texts)) != NULL;
+    for (size_t i = 0; ok && i < list->n + n_more; i++) {
+        const char *text = i < list->n ? list->text[i] : more[i - list->n];
+        o->texts[o->n++] = text != NULL ? strdup(text) : NULL;
+        ok = text == NULL || o->texts[i] != NULL;
+    }
+    if (ok) {
+        o->job.drop = opening_drop;
+        return o;
+    }
+    if (o != NULL)
+        opening_drop(&o->job);
+    PyErr_NoMemory();
+    return NULL;
+}
+
+static void capture_run(py_job *job)
+{
+    opening *o = (opening *)job;
+    o->status = weir_arrow_capture(o->texts[o->n - 1], &o->capture, &o->source->stream, &o->err);
+}
+
+static void query_run(py_job *job)
+{
+    opening *o = (opening *)job;
+    o->status = weir_query_start(&o->query, &o->source->stream, &o->source->answer, &o->err);
+}
+
+/* Does it: a stream, NULL with an exception. */
+static PyObject *opening_run(opening *o)
+{
+    if (!py_job_run(&o->job))
+        return NULL;
+    PyObject *made = NULL;
+    if (o->status != WEIR_OK) {
+        py_raise(o->status, &o->err);
+    } else {
+        made = stream_new(o->source);
+        o->source = NULL;
+    }
+    opening_drop(&o->job);
+    return made;
+}
+
 static PyObject *open_capture(PyObject *module, PyObject *args)
 {
     (void)module;
@@ -840,37 +951,31 @@ static PyObject *open_capture(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&OpIHOO:open_capture", PyUnicode_FSConverter, &path, &columns,
                           &options, &batch_rows, &port, &limits, &elements))
         return NULL;
-    weir_err err = {.code = WEIR_OK};
-    weir_decoder_options decoder;
-    py_texts names = {.n = 0};
-    py_source *source = py_source_new();
+    py_texts names;
+    const char *file = PyBytes_AsString(path);
+    opening *o = NULL;
+    if (py_texts_init(&names, columns, "columns"))
+        o = opening_new(&names, &file, 1);
+    if (o != NULL && (!py_decoder_options(limits, &o->decoder) ||
+                      !py_elements(elements, &o->source->elements))) {
+        opening_drop(&o->job);
+        o = NULL;
+    }
     PyObject *made = NULL;
-    if (source == NULL)
-        PyErr_NoMemory();
-    else if (py_decoder_options(limits, &decoder) && py_elements(elements, &source->elements) &&
-             py_texts_init(&names, columns, "columns")) {
-        decoder.elements = source->elements;
-        const weir_capture_options o = {
-            .decoder = &decoder,
-            .rows = {.columns = names.text, .n_columns = names.n, .options = options != 0},
+    if (o != NULL) {
+        o->decoder.elements = o->source->elements;
+        o->capture = (weir_capture_options){
+            .decoder = &o->decoder,
+            .rows = {.columns = names.n != 0 || columns != Py_None ? o->texts : NULL,
+                     .n_columns = names.n,
+                     .options = options != 0},
             .batch_rows = batch_rows,
             .port = port,
         };
-        weir_status status;
-        const char *file = PyBytes_AsString(path);
-        PyThreadState *gil = PyEval_SaveThread();
-        status = weir_arrow_capture(file, &o, &source->stream, &err);
-        PyEval_RestoreThread(gil);
-        if (status != WEIR_OK) {
-            py_raise(status, &err);
-        } else {
-            made = stream_new(source);
-            source = NULL;
-        }
+        o->job.run = capture_run;
+        made = opening_run(o);
     }
     py_texts_done(&names);
-    if (source != NULL)
-        drop_source(source);
     Py_DECREF(path);
     return made;
 }
@@ -879,44 +984,39 @@ static PyObject *open_query(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *paths;
-    weir_query q = {.n_paths = 0};
+    enum { FILTER, WINDOW, COLUMNS, BY, ORDER, N_TEXTS };
+    const char *text[N_TEXTS];
     unsigned long long limit;
     int raw;
     unsigned int threads;
     Py_ssize_t memory;
-    if (!PyArg_ParseTuple(args, "OzzzzzKpIn:open_query", &paths, &q.filter, &q.window, &q.columns,
-                          &q.by, &q.order, &limit, &raw, &threads, &memory))
+    if (!PyArg_ParseTuple(args, "OzzzzzKpIn:open_query", &paths, &text[FILTER], &text[WINDOW],
+                          &text[COLUMNS], &text[BY], &text[ORDER], &limit, &raw, &threads, &memory))
         return NULL;
-    weir_err err = {.code = WEIR_OK};
     py_texts names;
-    py_source *source = NULL;
+    opening *o = NULL;
+    if (py_texts_init(&names, paths, "paths"))
+        o = opening_new(&names, text, N_TEXTS);
     PyObject *made = NULL;
-    if (py_texts_init(&names, paths, "paths")) {
-        source = py_source_new();
-        if (source == NULL)
-            PyErr_NoMemory();
-    }
-    if (source != NULL) {
-        q.paths = names.text;
-        q.n_paths = names.n;
-        q.limit = limit;
-        q.raw = raw != 0;
-        q.threads = threads;
-        q.max_octets = (size_t)memory;
-        weir_status status;
-        PyThreadState *gil = PyEval_SaveThread();
-        status = weir_query_start(&q, &source->stream, &source->answer, &err);
-        PyEval_RestoreThread(gil);
-        if (status != WEIR_OK) {
-            py_raise(status, &err);
-        } else {
-            made = stream_new(source);
-            source = NULL;
-        }
+    if (o != NULL) {
+        const char **copy = o->texts + names.n;
+        o->query = (weir_query){
+            .paths = o->texts,
+            .n_paths = names.n,
+            .filter = copy[FILTER],
+            .window = copy[WINDOW],
+            .columns = copy[COLUMNS],
+            .by = copy[BY],
+            .order = copy[ORDER],
+            .limit = limit,
+            .raw = raw != 0,
+            .threads = threads,
+            .max_octets = (size_t)memory,
+        };
+        o->job.run = query_run;
+        made = opening_run(o);
     }
     py_texts_done(&names);
-    if (source != NULL)
-        drop_source(source);
     return made;
 }
 

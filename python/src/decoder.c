@@ -275,16 +275,18 @@ static bool moment(PyObject *when, int64_t *ns)
             return true;
         }
     } else {
-        PyObject *stamp = NULL;
-        if (!PyFloat_Check(when))
+        PyObject *stamp = when;
+        if (PyFloat_Check(when))
+            Py_INCREF(stamp);
+        else
             stamp = PyObject_CallMethod(when, "timestamp", NULL);
-        double s = PyFloat_AsDouble(stamp != NULL ? stamp : when);
-        bool failed = PyErr_Occurred() != NULL;
+        double s = stamp != NULL ? PyFloat_AsDouble(stamp) : -1;
         Py_XDECREF(stamp);
-        if (failed) {
-            PyErr_Clear();
-            PyErr_SetString(PyExc_TypeError,
-                            "a moment is a datetime, seconds since 1970, or None");
+        if (PyErr_Occurred()) {
+            if (PyErr_ExceptionMatches(PyExc_AttributeError) ||
+                PyErr_ExceptionMatches(PyExc_TypeError))
+                PyErr_SetString(PyExc_TypeError,
+                                "a moment is a datetime, seconds since 1970, or None");
             return false;
         }
         if (s >= 0 && s < 4.6e9) {
@@ -453,6 +455,7 @@ static PyObject *decoder_feed_many(PyObject *self, PyObject *args, PyObject *kwa
             Py_XDECREF(trace);
         } else {
             PyErr_Restore(type, value, trace);
+            more = more && PyErr_CheckSignals() == 0;
         }
     }
     if (chunk != NULL && !PyErr_Occurred())

@@ -1,146 +1,22 @@
-/* packet -- one export packet: what it says of templates goes into the caller's dict, its records become flows when they are
- * first asked for.
+/* packet -- one export packet: what it says of templates goes into the caller's dict, its
+ * records become flows when they are first asked for.
  *
- * The caller's dict of templates is what counts. Behind its values stands a decoder: the values that a decoder made know it
- * (their handle), and what it does not know, or no longer as the dict has it, is taught to it as a template set before a
- * packet is decoded. */
-#include "ext.h"
+ * The caller's dict of templates is what counts. Behind its values stands a decoder: the values
+ * that a decoder made know it (their handle), and what it does not know, or no longer as the
+ * dict has it, is taught to it as a template set before a packet is decoded. */
+#include "state.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <structmember.h>
 
-static PyTypeObject *state_type, *handle_type, *packet_type;
-
-/* ---- a decoder and what it knows ---- */
-
-/* (domain, id) -> serial of the definition in force; open addressing, serial 0 is free. */
-struct known {
-    uint32_t domain;
-    uint16_t id;
-    uint64_t serial;
-};
-
-typedef struct {
-    PyObject_HEAD
-    weir_decoder *decoder;
-    struct known *known;
-    size_t n_known, cap_known; /* a power of two */
-    PyObject *plans;           /* dict: serial to plan */
-} py_state;
-
-typedef struct {
-    PyObject_HEAD
-    py_state *state;
-    uint32_t domain;
-    uint16_t id;
-    uint64_t serial;
-} py_handle;
-
-static void state_dealloc(PyObject *self)
-{
-    py_state *s = (py_state *)self;
-    weir_decoder_free(s->decoder);
-    free(s->known);
-    Py_XDECREF(s->plans);
-    PyTypeObject *type = Py_TYPE(self);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF((PyObject *)type);
-}
-
-static void handle_dealloc(PyObject *self)
-{
-    Py_XDECREF((PyObject *)((py_handle *)self)->state);
-    PyTypeObject *type = Py_TYPE(self);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF((PyObject *)type);
-}
-
-static py_state *state_new(void)
-{
-    py_state *s = (py_state *)((allocfunc)PyType_GetSlot(state_type, Py_tp_alloc))(state_type, 0);
-    if (!s)
-        return NULL;
-    /* The dict decides what is kept: no domain or template makes room for others, nothing waits. */
-    const weir_decoder_options o = {.max_templates = 65280, .max_exporter_streams = 65536, .max_waiting_octets = 1,
-                                    .max_waiting_total = 1, .max_state_octets = (size_t)1 << 30};
-    weir_err err = {0};
-    s->decoder = weir_decoder_new(&o, &err);
-    s->plans = s->decoder ? PyDict_New() : NULL;
-    if (!s->decoder)
-        PyErr_Format(PyExc_MemoryError, "%s", err.msg);
-    if (!s->plans) {
-        Py_DECREF((PyObject *)s);
-        return NULL;
-    }
-    return s;
-}
-
-static struct known *known_slot(struct known *slots, size_t cap, uint32_t domain, uint16_t id)
-{
-    size_t at = (size_t)((((uint64_t)domain << 16 | id) * 0x9e3779b97f4a7c15) >> 20) & (cap - 1);
-    while (slots[at].serial && (slots[at].domain != domain || slots[at].id != id))
-        at = (at + 1) & (cap - 1);
-    return &slots[at];
-}
-
-/* The definition that the decoder has; 0: none. */
-static uint64_t state_serial(const py_state *s, uint32_t domain, uint16_t id)
-{
-    return s->cap_known ? known_slot(s->known, s->cap_known, domain, id)->serial : 0;
-}
-
-static bool state_know(py_state *s, uint32_t domain, uint16_t id, uint64_t serial)
-{
-    if (2 * (s->n_known + 1) > s->cap_known) {
-        size_t cap = s->cap_known ? 2 * s->cap_known : 64;
-        struct known *grown = calloc(cap, sizeof *grown);
-        if (!grown)
-            return false;
-        for (size_t i = 0; i < s->cap_known; i++)
-            if (s->known[i].serial)
-                *known_slot(grown, cap, s->known[i].domain, s->known[i].id) = s->known[i];
-        free(s->known);
-        s->known = grown;
-        s->cap_known = cap;
-    }
-    struct known *slot = known_slot(s->known, s->cap_known, domain, id);
-    s->n_known += !slot->serial;
-    *slot = (struct known){domain, id, serial};
-    return true;
-}
-
-static PyObject *handle_new(py_state *s, uint32_t domain, uint16_t id, uint64_t serial)
-{
-    py_handle *h = (py_handle *)((allocfunc)PyType_GetSlot(handle_type, Py_tp_alloc))(handle_type, 0);
-    if (!h)
-        return NULL;
-    Py_INCREF((PyObject *)s);
-    h->state = s;
-    h->domain = domain;
-    h->id = id;
-    h->serial = serial;
-    return (PyObject *)h;
-}
-
-/* The handle of a value of the caller's dict; NULL: it has none. A new reference. */
-static py_handle *handle_of(PyObject *value)
-{
-    PyObject *handle = PyObject_GetAttrString(value, "_handle");
-    if (!handle) {
-        PyErr_Clear();
-        return NULL;
-    }
-    if (Py_TYPE(handle) != handle_type) {
-        Py_DECREF(handle);
-        return NULL;
-    }
-    return (py_handle *)handle;
-}
+static PyTypeObject *packet_type;
+static PyObject *header_name; /* "header" */
 
 /* ---- packets ---- */
 
-/* Records that stand one behind the other in the packet and have one plan; or objects that were made at once. */
+/* Records that stand one behind the other in the packet and have one plan; or objects that were
+ * made at once. */
 struct span {
     PyObject *plan;
     PyObject *made; /* list, NULL: not yet */
@@ -150,11 +26,12 @@ struct span {
 };
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *own;     /* attributes */
-    PyObject *raw;     /* bytes, while flows are to be made */
-    PyObject *flows;   /* list, NULL: not yet */
-    PyObject *options; /* the same */
+    PyObject ob_base;    /* what PyObject_HEAD is */
+    PyObject *own;       /* attributes, the header among them once it was asked for */
+    PyObject *templates; /* the caller's dict, NULL: v1, v5, v7 */
+    PyObject *raw;       /* bytes, while flows are to be made */
+    PyObject *flows;     /* list, NULL: not yet */
+    PyObject *options;   /* the same */
     struct span *spans;
     size_t n_spans, cap_spans;
     bool new_templates;
@@ -172,30 +49,27 @@ struct decoding {
     uint32_t shift; /* of a set that was fed behind a header of its own: where it really stands */
     bool learnt, undecoded, teaching;
     bool failed; /* a Python exception is set */
+    bool full;   /* the decoder has no room for a template or a domain */
     weir_fault fault;
     weir_err why; /* code 0: nothing is wrong */
 };
 
+static PyObject *fixed_plans[PY_N_FORMS]; /* of v1, v5 and v7 */
+
+static PyObject *fixed_plan(enum py_form form)
+{
+    if (!fixed_plans[form])
+        fixed_plans[form] = py_plan_new(form, NULL);
+    return fixed_plans[form];
+}
+
+/* The plan for a record, borrowed. NULL: with an exception, or its template is not known in the
+ * dict. */
 static PyObject *plan_of(struct decoding *c, const weir_record *r)
 {
-    /* The templates of v1, v5 and v7 are not learnt: their serials say nothing. */
-    uint64_t number = r->tmpl->serial * PY_N_FORMS + (uint64_t)c->form;
-    PyObject *key = PyLong_FromUnsignedLongLong(number);
-    if (!key)
-        return NULL;
-    PyObject *plan = PyDict_GetItemWithError(c->state->plans, key);
-    if (plan) {
-        Py_INCREF(plan);
-    } else if (!PyErr_Occurred()) {
-        enum { MAX_PLANS = 8192 };
-        if (PyDict_Size(c->state->plans) >= MAX_PLANS)
-            PyDict_Clear(c->state->plans);
-        plan = py_plan_new(c->form, r->tmpl, number);
-        if (plan && PyDict_SetItem(c->state->plans, key, plan) < 0)
-            Py_CLEAR(plan);
-    }
-    Py_DECREF(key);
-    return plan;
+    if (c->form <= PY_FORM_V7)
+        return fixed_plan(c->form);
+    return py_state_plan(c->state, c->form, r);
 }
 
 static struct span *span_add(struct decoding *c)
@@ -224,6 +98,11 @@ static void put(struct decoding *c, const weir_record *r, size_t n, bool options
     py_packet *p = c->packet;
     struct span *last = p->n_spans ? &p->spans[p->n_spans - 1] : NULL;
     uint32_t at = (uint32_t)(r->data - c->data) + c->shift;
+    if (!plan && !PyErr_Occurred()) { /* the decoder remembers what the dict does not have */
+        c->undecoded = true;
+        return;
+    }
+    Py_XINCREF(plan);
     if (!plan) {
         c->failed = true;
     } else if (r->tmpl->variable) {
@@ -236,12 +115,14 @@ static void put(struct decoding *c, const weir_record *r, size_t n, bool options
             }
         }
         c->failed = !last || !last->made || py_plan_record(plan, last->made, r) < 0;
-    } else if (last && last->plan == plan && last->at + last->n * last->stride == at && last->stride == r->len) {
+    } else if (last && last->plan == plan && last->at + last->n * last->stride == at &&
+               last->stride == r->len) {
         last->n += (uint32_t)n;
     } else {
         last = span_add(c);
         if (last) {
-            *last = (struct span){.plan = plan, .at = at, .stride = r->len, .n = (uint32_t)n, .options = options};
+            *last = (struct span){
+                .plan = plan, .at = at, .stride = r->len, .n = (uint32_t)n, .options = options};
             Py_INCREF(plan);
         }
         c->failed = !last;
@@ -264,67 +145,89 @@ static void on_options(void *user, const weir_record *r)
     put(user, r, 1, true);
 }
 
-/* The fields of a template as a list of (id, length, enterprise number or None). */
-static PyObject *template_fields(const weir_template *t)
+/* The fields of a template; malloc'ed, NULL with an exception. */
+static struct py_row *template_rows(const weir_template *t)
 {
-    PyObject *fields = PyList_New(0);
-    for (uint32_t i = 0; fields && i < t->n_fields; i++) {
-        const weir_field *f = &t->fields[i];
-        const weir_element *e = f->element;
-        PyObject *row = e->pen ? Py_BuildValue("(HHI)", e->id, f->length, (unsigned)e->pen)
-                               : Py_BuildValue("(HHO)", e->id, f->length, Py_None);
-        if (!row || PyList_Append(fields, row) < 0)
-            Py_CLEAR(fields);
-        Py_XDECREF(row);
+    struct py_row *rows = calloc((size_t)t->n_fields + 1, sizeof *rows);
+    if (!rows) {
+        PyErr_NoMemory();
+        return NULL;
     }
-    return fields;
+    for (uint32_t i = 0; i < t->n_fields; i++) {
+        const weir_element *e = t->fields[i].element;
+        rows[i] = (struct py_row){e->id, t->fields[i].length, e->pen};
+    }
+    return rows;
 }
 
-static bool learn(struct decoding *c, const weir_packet *p, const weir_template *t, weir_template_event event)
+/* What goes into the caller's dict for a template: a new reference, NULL with an exception. */
+static PyObject *template_value(const struct decoding *c, uint32_t domain, const weir_template *t)
 {
+    bool ipfix = c->form == PY_FORM_IPFIX;
+    PyObject *make = py_class(ipfix ? PY_CLASS_IPFIX_TEMPLATE : PY_CLASS_V9_TEMPLATE);
+    py_handle *h = make ? py_handle_new(c->state, c->form, domain, t->id, t->serial) : NULL;
+    if (!h)
+        return NULL;
+    h->options = t->options;
+    h->n = t->n_fields;
+    h->n_scope = t->n_scope;
+    h->rows = template_rows(t);
+    PyObject *value = NULL;
+    if (h->rows && ipfix) {
+        PyObject *rows = py_rows_list(h->rows, h->n);
+        value = rows ? PyObject_CallFunction(make, "OOIO", (PyObject *)h, rows,
+                                             (unsigned)h->n_scope, h->options ? Py_True : Py_False)
+                     : NULL;
+        Py_XDECREF(rows);
+        h->items = value ? PyList_AsTuple(value) : NULL;
+        if (!h->items)
+            Py_CLEAR(value);
+        free(h->rows);
+        h->rows = NULL;
+    } else if (h->rows) {
+        value = PyObject_CallFunction(make, "OHIIO", (PyObject *)h, h->id, (unsigned)h->n,
+                                      (unsigned)h->n_scope, h->options ? Py_True : Py_False);
+    }
+    Py_DECREF((PyObject *)h);
+    return value;
+}
+
+/* What a template does to the caller's dict. False with an exception. */
+static bool learn(struct decoding *c, const weir_packet *p, const weir_template *t,
+                  weir_template_event event)
+{
+    bool gone = event == WEIR_TEMPLATE_WITHDRAWN || event == WEIR_TEMPLATE_EXPIRED;
+    if (!py_state_know(c->state, c->form, p->domain, t->id, gone ? 0 : t->serial))
+        return false;
+    if (c->teaching)
+        return true;
     PyObject *id = PyLong_FromUnsignedLong(t->id);
-    if (!id)
-        return false;
-    bool ok = true;
-    if (event == WEIR_TEMPLATE_WITHDRAWN || event == WEIR_TEMPLATE_EXPIRED) {
-        ok = state_know(c->state, p->domain, t->id, 0) || PyErr_NoMemory();
-        int has = c->teaching ? 0 : PyDict_Contains(c->templates, id);
-        ok = ok && has >= 0 && (!has || PyDict_DelItem(c->templates, id) == 0);
-        Py_DECREF(id);
-        return ok;
-    }
-    if (!state_know(c->state, p->domain, t->id, t->serial)) {
-        PyErr_NoMemory();
-        Py_DECREF(id);
-        return false;
-    }
-    if (!c->teaching) {
-        PyObject *old = PyDict_GetItemWithError(c->templates, id);
-        ok = old || !PyErr_Occurred();
-        py_handle *h = old ? handle_of(old) : NULL;
-        bool same = h && h->state == c->state && h->domain == p->domain && h->id == t->id && h->serial == t->serial;
-        Py_XDECREF((PyObject *)h);
+    PyObject *old = id ? PyDict_GetItemWithError(c->templates, id) : NULL;
+    bool ok = old || !PyErr_Occurred();
+    if (gone) {
+        ok = ok && (!old || PyDict_DelItem(c->templates, id) == 0);
+    } else {
+        Py_XINCREF(old);
+        py_handle *h = old ? py_handle_of(old) : NULL;
+        bool same = h && py_handle_is_of(h, c->state, c->form, t->id) && h->domain == p->domain &&
+                    h->serial == t->serial && py_handle_unchanged(old, h);
         c->learnt |= !old;
         /* An IPFIX packet with a template set counts as one with new templates, as in 0.12.2. */
         c->learnt |= c->form == PY_FORM_IPFIX;
         if (ok && !same) {
-            PyObject *make = py_class(c->form == PY_FORM_IPFIX ? PY_CLASS_IPFIX_TEMPLATE : PY_CLASS_V9_TEMPLATE);
-            PyObject *fields = make ? template_fields(t) : NULL;
-            PyObject *handle = fields ? handle_new(c->state, p->domain, t->id, t->serial) : NULL;
-            PyObject *value = handle ? PyObject_CallFunction(make, "HOIOO", t->id, fields, (unsigned)t->n_scope,
-                                                             t->options ? Py_True : Py_False, handle)
-                                     : NULL;
+            PyObject *value = template_value(c, p->domain, t);
             ok = value && PyDict_SetItem(c->templates, id, value) == 0;
             Py_XDECREF(value);
-            Py_XDECREF(handle);
-            Py_XDECREF(fields);
         }
+        Py_XDECREF((PyObject *)h);
+        Py_XDECREF(old);
     }
-    Py_DECREF(id);
+    Py_XDECREF(id);
     return ok;
 }
 
-static void on_template(void *user, const weir_packet *p, const weir_template *t, weir_template_event event)
+static void on_template(void *user, const weir_packet *p, const weir_template *t,
+                        weir_template_event event)
 {
     struct decoding *c = user;
     if (!c->failed && !learn(c, p, t, event))
@@ -335,6 +238,7 @@ static void on_fault(void *user, const weir_packet *p, weir_fault fault, const w
 {
     (void)p;
     struct decoding *c = user;
+    c->full |= fault == WEIR_FAULT_TEMPLATE_LIMIT;
     if (c->why.code)
         return;
     c->fault = fault;
@@ -349,6 +253,7 @@ static void on_end(void *user, const weir_packet *p, weir_outcome outcome, const
     struct decoding *c = user;
     if (outcome == WEIR_PACKET_EXPIRED || outcome == WEIR_PACKET_WAITING)
         c->undecoded = true;
+    c->full |= outcome == WEIR_PACKET_REJECTED && err->code == WEIR_ELIMIT;
     if (outcome == WEIR_PACKET_REJECTED && !c->why.code) {
         c->fault = WEIR_N_FAULT;
         c->why = *err;
@@ -392,7 +297,8 @@ static void put32(uint8_t *p, uint32_t v)
 
 enum { V9_HEADER = 20, IPFIX_HEADER = 16, MAX_PACKET = 65535 };
 
-/* A header whose clock and numbers stand still, so that the order in which packets are decoded does not matter. */
+/* A header whose clock and numbers stand still, so that the order in which packets are decoded
+ * does not matter. */
 static size_t put_header(uint8_t *p, enum py_form form, uint32_t domain, size_t len)
 {
     size_t size = form == PY_FORM_IPFIX ? IPFIX_HEADER : V9_HEADER;
@@ -417,8 +323,10 @@ static size_t put_field(uint8_t *p, long id, long length, long pen)
 {
     if (PyErr_Occurred())
         return 0;
-    if (id < 0 || id > 0xffff || length < 0 || length > 0xffff || pen < -1 || pen > (long)UINT32_MAX) {
-        PyErr_Format(PyExc_ValueError, "templates: a field with id %ld and length %ld cannot be", id, length);
+    if (id < 0 || id > 0xffff || length < 0 || length > 0xffff || pen < -1 ||
+        pen > (long)UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "templates: a field with id %ld and length %ld cannot be",
+                     id, length);
         return 0;
     }
     put16(p, pen >= 0 ? (unsigned)id | 0x8000u : (unsigned)id);
@@ -429,9 +337,10 @@ static size_t put_field(uint8_t *p, long id, long length, long pen)
     return 8;
 }
 
-/* The definition that a value of the caller's dict stands for, as a list of (id, length, enterprise number or None) and the
- * number of scopes: what its method _definition says, or a plain sequence of named tuples as IPFIX has them. A new reference
- * to a tuple (fields, scopes, options), NULL with an exception. */
+/* The definition that a value of the caller's dict stands for, as a list of (id, length,
+ * enterprise number or None) and the number of scopes: what its method _definition says, or a
+ * plain sequence of named tuples as IPFIX has them. A new reference to a tuple (fields, scopes,
+ * options), NULL with an exception. */
 static PyObject *definition_of(PyObject *value)
 {
     PyObject *method = PyObject_GetAttrString(value, "_definition");
@@ -451,8 +360,10 @@ static PyObject *definition_of(PyObject *value)
         PyObject *field = PySequence_GetItem(value, i);
         long id = field ? attr_number(field, "id") : -1;
         long length = field && !PyErr_Occurred() ? attr_number(field, "length") : -1;
-        PyObject *pen = field && !PyErr_Occurred() ? PyObject_GetAttrString(field, "enterprise_number") : NULL;
-        if (!pen && PyErr_ExceptionMatches(PyExc_AttributeError) && field && id >= 0 && length >= 0) {
+        PyObject *pen =
+            field && !PyErr_Occurred() ? PyObject_GetAttrString(field, "enterprise_number") : NULL;
+        if (!pen && PyErr_ExceptionMatches(PyExc_AttributeError) && field && id >= 0 &&
+            length >= 0) {
             PyErr_Clear();
             pen = Py_None;
             Py_INCREF(pen);
@@ -467,67 +378,126 @@ static PyObject *definition_of(PyObject *value)
     return fields ? Py_BuildValue("(NiO)", fields, 0, Py_False) : NULL;
 }
 
-/* Tell the decoder what a value of the caller's dict says. False with an exception. */
-static bool teach(struct decoding *c, PyObject *value, uint32_t domain, uint16_t id)
+/* Rows of a definition as octets of fields at p, of which `room` may be filled; octets, 0 with
+ * an exception. */
+static size_t put_rows(uint8_t *p, size_t room, enum py_form form, PyObject *rows,
+                       struct py_row *copy)
 {
-    PyObject *definition = definition_of(value), *fields;
-    long n_scope;
-    int options;
-    if (!definition)
-        return false;
-    if (!PyTuple_Check(definition) || !PyArg_ParseTuple(definition, "O!lp", &PyList_Type, &fields, &n_scope, &options)) {
-        Py_DECREF(definition);
-        return false;
-    }
-    Py_ssize_t n = PyList_Size(fields);
-    uint8_t *data = n <= MAX_PACKET / 8 ? malloc(MAX_PACKET + 64) : NULL;
-    size_t at = 0, set = 0;
-    bool ok = data != NULL;
-    if (!ok)
-        PyErr_Format(PyExc_ValueError, "templates: %zd fields are more than a template can have", n);
-    if (ok) {
-        set = put_header(data, c->form, domain, 0);
-        at = set + 4;
-        put16(data + at, id);
-        if (c->form == PY_FORM_IPFIX) {
-            put16(data + at + 2, (unsigned)n);
-            put16(data + at + 4, (unsigned)n_scope);
-            at += options ? 6 : 4;
-        } else {
-            put16(data + at + 2, options ? (unsigned)n_scope * 4 : (unsigned)n);
-            put16(data + at + 4, ((unsigned)n - (unsigned)n_scope) * 4);
-            at += options ? 6 : 4;
-        }
-    }
-    for (Py_ssize_t i = 0; ok && i < n; i++) {
-        PyObject *row = PyList_GetItem(fields, i), *pen;
+    size_t at = 0;
+    Py_ssize_t n = PyList_Size(rows);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *row = PyList_GetItem(rows, i), *pen;
         long field, length;
-        ok = PyTuple_Check(row) && PyArg_ParseTuple(row, "llO", &field, &length, &pen);
-        long number = ok && pen != Py_None ? PyLong_AsLong(pen) : -1;
-        size_t octets = ok ? put_field(data + at, field, length, c->form == PY_FORM_IPFIX ? number : -1) : 0;
-        ok = octets > 0;
-        at += octets;
-        if (ok && at > MAX_PACKET - 8) {
+        if (!row || !PyTuple_Check(row) || !PyArg_ParseTuple(row, "llO", &field, &length, &pen)) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(
+                    PyExc_TypeError,
+                    "templates: fields are tuples (id, length, enterprise number or None)");
+            return 0;
+        }
+        if (at + 8 > room) {
             PyErr_SetString(PyExc_ValueError, "templates: a template is larger than a packet");
-            ok = false;
+            return 0;
+        }
+        long number = pen != Py_None ? PyLong_AsLong(pen) : -1;
+        size_t octets = put_field(p + at, field, length, form == PY_FORM_IPFIX ? number : -1);
+        if (!octets)
+            return 0;
+        copy[i] =
+            (struct py_row){(uint16_t)field, (uint16_t)length, number > 0 ? (uint32_t)number : 0};
+        at += octets;
+    }
+    return at;
+}
+
+/* A definition is a packet of its own; it goes to the decoder with nothing else in it. False
+ * with an exception. */
+static bool feed_definition(struct decoding *c, uint8_t *data, PyObject *rows, struct py_row *copy,
+                            uint32_t domain, uint16_t id, uint32_t n_scope, bool options)
+{
+    uint32_t n = (uint32_t)PyList_Size(rows);
+    size_t set = put_header(data, c->form, domain, 0), at = set + 4;
+    put16(data + at, id);
+    if (c->form == PY_FORM_IPFIX) {
+        put16(data + at + 2, n);
+        put16(data + at + 4, n_scope);
+    } else {
+        put16(data + at + 2, options ? n_scope * 4 : n);
+        put16(data + at + 4, (n - n_scope) * 4);
+    }
+    at += options ? 6 : 4;
+    size_t octets = put_rows(data + at, MAX_PACKET - 8 - at, c->form, rows, copy);
+    if (!octets && PyErr_Occurred())
+        return false;
+    at += octets;
+    while ((at - set) % 4)
+        data[at++] = 0;
+    put16(data + set, c->form == PY_FORM_IPFIX ? (options ? 3 : 2) : options ? 1 : 0);
+    put16(data + set + 2, (unsigned)(at - set));
+    if (c->form == PY_FORM_IPFIX)
+        put16(data + 2, (unsigned)at);
+    weir_err before = c->why;
+    c->teaching = true;
+    bool ok = feed(c, data, at);
+    c->teaching = false;
+    c->why = before; /* what is no template for the decoder is not recognised, below */
+    c->undecoded = false;
+    return ok;
+}
+
+/* Tell the decoder what a value of the caller's dict says; *handle: what says so, NULL when that
+ * is no template. False with an exception. */
+static bool teach(struct decoding *c, PyObject *value, uint32_t domain, uint16_t id,
+                  py_handle **handle)
+{
+    *handle = NULL;
+    PyObject *items = PyList_Check(value) ? PyList_AsTuple(value) : NULL;
+    PyObject *definition = PyErr_Occurred() ? NULL : definition_of(value), *given;
+    Py_ssize_t n_scope;
+    int options;
+    PyObject *rows = NULL; /* a copy, which nobody changes meanwhile */
+    if (definition && PyTuple_Check(definition) &&
+        PyArg_ParseTuple(definition, "O!np", &PyList_Type, &given, &n_scope, &options))
+        rows = PyList_GetSlice(given, 0, PyList_Size(given));
+    else if (definition && !PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError,
+                        "templates: a definition is a tuple (fields, scopes, options)");
+    Py_ssize_t n = rows ? PyList_Size(rows) : 0;
+    if (rows && (n > MAX_PACKET / 4 || n_scope < 0 || n_scope > n)) {
+        PyErr_Format(PyExc_ValueError, "templates: %zd fields of which %zd are scopes cannot be", n,
+                     n_scope);
+        Py_CLEAR(rows);
+    }
+    uint8_t *data = rows ? malloc(MAX_PACKET + 8) : NULL;
+    struct py_row *copy = rows ? calloc((size_t)n + 1, sizeof *copy) : NULL;
+    bool ok = data && copy;
+    if (rows && !ok)
+        PyErr_NoMemory();
+    ok = ok && feed_definition(c, data, rows, copy, domain, id, (uint32_t)n_scope, options);
+    uint64_t now = ok ? py_state_serial(c->state, c->form, domain, id) : 0;
+    if (now) {
+        *handle = py_handle_new(c->state, c->form, domain, id, now);
+        ok = *handle != NULL;
+    }
+    if (*handle) {
+        py_handle *h = *handle;
+        h->options = options;
+        h->shown = true;
+        h->n = (uint32_t)n;
+        h->n_scope = (uint32_t)n_scope;
+        if (c->form == PY_FORM_IPFIX) {
+            h->items = items;
+            items = NULL;
+        } else {
+            h->rows = copy;
+            copy = NULL;
         }
     }
-    if (ok) {
-        while ((at - set) % 4)
-            data[at++] = 0;
-        put16(data + set, c->form == PY_FORM_IPFIX ? (options ? 3 : 2) : options ? 1 : 0);
-        put16(data + set + 2, (unsigned)(at - set));
-        if (c->form == PY_FORM_IPFIX)
-            put16(data + 2, (unsigned)at);
-        weir_err before = c->why;
-        c->teaching = true;
-        ok = feed(c, data, at);
-        c->teaching = false;
-        c->why = before; /* what is no template for the decoder is not recognised, below */
-        c->undecoded = false;
-    }
+    free(copy);
     free(data);
-    Py_DECREF(definition);
+    Py_XDECREF(items);
+    Py_XDECREF(rows);
+    Py_XDECREF(definition);
     return ok;
 }
 
@@ -536,76 +506,116 @@ static bool is_ipfix_reserved(unsigned id)
     return id < 2 || (id > 3 && id < 256);
 }
 
-/* Before a packet: for each data set with a template in the dict the decoder has to have that one. *state: the decoder behind
- * the first value that has one. False with an exception. */
-static bool prepare(struct decoding *c, const uint8_t *data, size_t len, uint32_t domain)
+/* The value of the dict for a number, borrowed; NULL: none, maybe with an exception. */
+static PyObject *template_of(const struct decoding *c, unsigned id)
 {
-    size_t header = c->form == PY_FORM_IPFIX ? IPFIX_HEADER : V9_HEADER;
-    /* The decoder: of a template that the packet needs, else of any. */
-    for (int round = 0; round < 2; round++) {
-        for (size_t at = header; at + 4 <= len;) {
-            unsigned id = (unsigned)weir_be(data + at, 2), octets = (unsigned)weir_be(data + at + 2, 2);
-            if (octets < 4)
-                break;
-            at += octets;
-            if (id < 256)
-                continue;
-            PyObject *key = PyLong_FromUnsignedLong(id);
-            PyObject *value = key ? PyDict_GetItemWithError(c->templates, key) : NULL;
-            Py_XDECREF(key);
-            if (!value && PyErr_Occurred())
-                return false;
-            if (!value || value == Py_None)
-                continue;
+    PyObject *key = PyLong_FromLong((long)id);
+    PyObject *value = key ? PyDict_GetItemWithError(c->templates, key) : NULL;
+    Py_XDECREF(key);
+    return value;
+}
+
+/* The decoder behind a value of the dict: one that nobody works with at the moment. */
+static bool adopt(struct decoding *c, PyObject *value)
+{
+    py_handle *h = value && value != Py_None ? py_handle_of(value) : NULL;
+    if (h && !h->state->busy) {
+        Py_INCREF((PyObject *)h->state);
+        c->state = h->state;
+    }
+    Py_XDECREF((PyObject *)h);
+    return c->state != NULL;
+}
+
+/* The decoder for a packet: that of a template which it needs, else of any, else a new one.
+ * False with an exception. */
+static bool choose(struct decoding *c, const uint8_t *data, size_t len)
+{
+    for (size_t at = c->form == PY_FORM_IPFIX ? IPFIX_HEADER : V9_HEADER;
+         !c->state && at + 4 <= len;) {
+        unsigned id = (unsigned)weir_be(data + at, 2), octets = (unsigned)weir_be(data + at + 2, 2);
+        PyObject *value = id >= 256 ? template_of(c, id) : NULL;
+        if (octets < 4 || PyErr_Occurred() || adopt(c, value))
+            break;
+        at += octets;
+    }
+    PyObject *key, *value;
+    Py_ssize_t cursor = 0;
+    while (!c->state && !PyErr_Occurred() && PyDict_Next(c->templates, &cursor, &key, &value))
+        if (adopt(c, value) || value != Py_None)
+            break;
+    if (PyErr_Occurred())
+        return false;
+    if (!c->state)
+        c->state = py_state_new();
+    if (c->state)
+        c->state->busy = true;
+    return c->state != NULL;
+}
+
+/* The decoder has to have what the dict has for a number. False with an exception. */
+static bool agree(struct decoding *c, PyObject *value, uint32_t domain, uint16_t id)
+{
+    py_handle *h = py_handle_of(value), *taught = NULL;
+    uint64_t have = py_state_serial(c->state, c->form, domain, id);
+    /* Another domain's definition is used when this one has none of its own. */
+    bool current = h && have && py_handle_is_of(h, c->state, c->form, id) &&
+                   (h->domain != domain || (have == h->serial && py_handle_unchanged(value, h)));
+    bool ok = current || teach(c, value, domain, id, &taught);
+    if (taught && (!h || !py_handle_is_of(h, c->state, c->form, id) || h->domain == domain))
+        py_handle_put(value, taught);
+    Py_XDECREF((PyObject *)taught);
+    Py_XDECREF((PyObject *)h);
+    return ok && !PyErr_Occurred();
+}
+
+/* Before a packet: for each data set with a template in the dict the decoder has to have that
+ * one. skipped[i]: set i is of a template that nobody knows yet, it may come behind it; *some:
+ * there is such a one. False with an exception. */
+static bool prepare(struct decoding *c, const uint8_t *data, size_t len, uint32_t domain,
+                    bool *skipped, bool *some)
+{
+    if (!c->state && !choose(c, data, len))
+        return false;
+    size_t number = 0;
+    for (size_t at = c->form == PY_FORM_IPFIX ? IPFIX_HEADER : V9_HEADER; at + 4 <= len; number++) {
+        unsigned id = (unsigned)weir_be(data + at, 2), octets = (unsigned)weir_be(data + at + 2, 2);
+        if (c->form == PY_FORM_IPFIX && is_ipfix_reserved(id)) {
+            PyObject *type = PyObject_GetAttrString(py_class(PY_CLASS_IPFIX_MALFORMED), "reserved");
+            if (type)
+                PyErr_Format(type, "IPFIX set has forbidden ID %u", id);
+            Py_XDECREF(type);
+            return false;
+        }
+        if (octets < 4)
+            break;
+        at += octets;
+        if (id < 256)
+            continue;
+        PyObject *value = template_of(c, id);
+        if (!value && PyErr_Occurred())
+            return false;
+        skipped[number] = !value;
+        *some |= !value;
+        bool ok = true;
+        if (!value || value == Py_None) {
+            /* What is not in the dict is not known, whatever the decoder remembers. */
+            ok = py_state_know(c->state, c->form, domain, (uint16_t)id, 0);
+        } else {
             Py_INCREF(value);
-            py_handle *h = handle_of(value);
-            bool ok = true;
-            if (round == 0 && h && !c->state) {
-                Py_INCREF((PyObject *)h->state);
-                c->state = h->state;
-            } else if (round == 1) {
-                uint64_t have = state_serial(c->state, domain, (uint16_t)id);
-                /* Another domain's definition is used when this one has none of its own. */
-                bool current = h && h->state == c->state && h->id == id &&
-                               (h->domain == domain ? have == h->serial : have != 0);
-                if (!current) {
-                    ok = teach(c, value, domain, (uint16_t)id);
-                    uint64_t now = ok ? state_serial(c->state, domain, (uint16_t)id) : 0;
-                    PyObject *handle = now && (!h || h->state != c->state || h->domain == domain)
-                                           ? handle_new(c->state, domain, (uint16_t)id, now)
-                                           : NULL;
-                    if (handle && PyObject_SetAttrString(value, "_handle", handle) < 0)
-                        PyErr_Clear(); /* a plain list: is taught again each time */
-                    Py_XDECREF(handle);
-                    ok = ok && !PyErr_Occurred();
-                }
-            }
-            Py_XDECREF((PyObject *)h);
+            ok = agree(c, value, domain, (uint16_t)id);
             Py_DECREF(value);
-            if (!ok)
-                return false;
         }
-        if (round == 0 && !c->state) {
-            PyObject *key, *value;
-            Py_ssize_t cursor = 0;
-            while (!c->state && PyDict_Next(c->templates, &cursor, &key, &value)) {
-                py_handle *h = value != Py_None ? handle_of(value) : NULL;
-                if (h) {
-                    Py_INCREF((PyObject *)h->state);
-                    c->state = h->state;
-                    Py_DECREF((PyObject *)h);
-                }
-                break;
-            }
-            if (!c->state && !(c->state = state_new()))
-                return false;
-        }
+        if (!ok)
+            return false;
     }
     return true;
 }
 
-/* Sets that could not be decoded because their templates came behind them: once more. False with an exception. */
-static bool retry(struct decoding *c, const uint8_t *data, size_t len, uint32_t domain, const bool *skipped)
+/* Sets that could not be decoded because their templates came behind them: once more. False with
+ * an exception. */
+static bool retry(struct decoding *c, const uint8_t *data, size_t len, uint32_t domain,
+                  const bool *skipped)
 {
     size_t header = c->form == PY_FORM_IPFIX ? IPFIX_HEADER : V9_HEADER, number = 0;
     uint8_t *one = malloc(len);
@@ -648,58 +658,90 @@ static void raise_malformed(const struct decoding *c)
             cls = PY_CLASS_IPFIX_RECORD_ERROR;
     }
     PyObject *type = py_class(cls);
-    if (type)
-        PyErr_Format(type, "%s", c->why.msg[0] ? c->why.msg : weir_status_text(c->why.code));
+    const char *why = c->why.msg[0] ? c->why.msg : weir_status_text(c->why.code);
+    if (type && c->full)
+        PyErr_Format(type,
+                     "%s: the templates dict holds as much as is kept for one, %d MiB; drop what "
+                     "is not needed from it",
+                     why, PY_STATE_MAX_OCTETS >> 20);
+    else if (type)
+        PyErr_Format(type, "%s", why);
+}
+
+static void spans_clear(py_packet *p)
+{
+    for (size_t i = 0; i < p->n_spans; i++) {
+        Py_CLEAR(p->spans[i].plan);
+        Py_CLEAR(p->spans[i].made);
+    }
+    p->n_spans = 0;
+}
+
+/* Teach what is needed, then decode. skipped: len / 4 + 1 of them, false; copy: len octets.
+ * False with an exception. */
+static bool decode_sets(struct decoding *c, const uint8_t *data, size_t len, bool *skipped,
+                        uint8_t *copy)
+{
+    uint32_t domain =
+        (uint32_t)weir_be(data + (c->form == PY_FORM_IPFIX ? IPFIX_HEADER : V9_HEADER) - 4, 4);
+    bool some = false;
+    if (!prepare(c, data, len, domain, skipped, &some))
+        return false;
+    memcpy(copy, data, len);
+    put_header(copy, c->form, domain, len);
+    if (!feed(c, copy, len))
+        return false;
+    return !(c->undecoded && !c->why.code && c->learnt && some) ||
+           retry(c, data, len, domain, skipped);
+}
+
+/* Fields of the templates in the dict that have a handle. */
+static size_t fields_held(const struct decoding *c)
+{
+    size_t n = 0;
+    PyObject *all = PyDict_Values(c->templates);
+    for (Py_ssize_t i = 0; all && i < PyList_Size(all); i++) {
+        py_handle *h = py_handle_of(PyList_GetItem(all, i));
+        n += h ? 1 + h->n : 0;
+        Py_XDECREF((PyObject *)h);
+    }
+    PyErr_Clear();
+    Py_XDECREF(all);
+    return n;
+}
+
+/* The decoder is full. Unless that is due to what the dict has now, it forgets all, and the
+ * packet is decoded once more. False with an exception. */
+static bool decode_afresh(struct decoding *c, const uint8_t *data, size_t len, bool *skipped,
+                          uint8_t *copy)
+{
+    if (fields_held(c) > PY_STATE_MAX_OCTETS / sizeof(weir_field) / 2)
+        return true; /* what the decoder said is raised */
+    if (!py_state_reset(c->state))
+        return false;
+    spans_clear(c->packet);
+    c->full = c->undecoded = false;
+    c->why = (weir_err){0};
+    memset(skipped, 0, len / 4 + 1);
+    return decode_sets(c, data, len, skipped, copy);
 }
 
 static bool decode_templated(struct decoding *c, const uint8_t *data, size_t len)
 {
-    size_t header = c->form == PY_FORM_IPFIX ? IPFIX_HEADER : V9_HEADER;
-    uint32_t domain = (uint32_t)weir_be(data + header - 4, 4);
-    if (!prepare(c, data, len, domain))
-        return false;
-    /* Which data sets nobody knows yet: they may be told of behind them. */
-    bool *skipped = calloc(len / 4 + 1, 1);
-    uint8_t *copy = malloc(len);
-    bool ok = skipped && copy;
-    if (!ok)
+    uint8_t small[2560]; /* enough for a datagram on most networks */
+    size_t n_sets = len / 4 + 1;
+    uint8_t *copy = len + n_sets <= sizeof small ? small : malloc(len + n_sets);
+    if (!copy) {
         PyErr_NoMemory();
-    size_t number = 0;
-    bool some = false;
-    for (size_t at = header; ok && at + 4 <= len; number++) {
-        unsigned id = (unsigned)weir_be(data + at, 2), octets = (unsigned)weir_be(data + at + 2, 2);
-        if (c->form == PY_FORM_IPFIX && is_ipfix_reserved(id)) {
-            PyObject *type = PyObject_GetAttrString(py_class(PY_CLASS_IPFIX_MALFORMED), "reserved");
-            if (type)
-                PyErr_Format(type, "IPFIX set has forbidden ID %u", id);
-            Py_XDECREF(type);
-            ok = false;
-        }
-        if (id >= 256) {
-            PyObject *key = PyLong_FromUnsignedLong(id);
-            int has = key ? PyDict_Contains(c->templates, key) : -1;
-            Py_XDECREF(key);
-            ok = ok && has >= 0;
-            skipped[number] = has == 0;
-            some |= has == 0;
-            /* What is not in the dict is not known, whatever the decoder remembers. */
-            if (has == 0 && state_serial(c->state, domain, (uint16_t)id)) {
-                state_know(c->state, domain, (uint16_t)id, 0);
-            }
-        }
-        if (octets < 4)
-            break;
-        at += octets;
+        return false;
     }
-    if (ok) {
-        memcpy(copy, data, len);
-        put_header(copy, c->form, domain, len);
-        ok = feed(c, copy, len);
-    }
-    if (ok && c->undecoded && !c->why.code && c->learnt && some)
-        ok = retry(c, data, len, domain, skipped);
-    free(copy);
-    free(skipped);
+    bool *skipped = (bool *)(copy + len);
+    memset(skipped, 0, n_sets);
+    bool ok = decode_sets(c, data, len, skipped, copy);
+    if (ok && c->full)
+        ok = decode_afresh(c, data, len, skipped, copy);
+    if (copy != small)
+        free(copy);
     c->packet->new_templates = c->learnt;
     if (!ok)
         return false;
@@ -708,7 +750,8 @@ static bool decode_templated(struct decoding *c, const uint8_t *data, size_t len
         return false;
     }
     if (c->undecoded) {
-        PyObject *type = py_class(c->form == PY_FORM_IPFIX ? PY_CLASS_IPFIX_NOT_RECOGNIZED : PY_CLASS_V9_NOT_RECOGNIZED);
+        PyObject *type = py_class(c->form == PY_FORM_IPFIX ? PY_CLASS_IPFIX_NOT_RECOGNIZED
+                                                           : PY_CLASS_V9_NOT_RECOGNIZED);
         if (type)
             PyErr_SetString(type, "a data set's template is not in the templates that were passed");
         return false;
@@ -716,25 +759,39 @@ static bool decode_templated(struct decoding *c, const uint8_t *data, size_t len
     return true;
 }
 
-static py_state *fixed_state; /* of all v1, v5 and v7 packets */
-
-static bool decode_fixed(struct decoding *c, const uint8_t *data, size_t len)
+/* A packet of v1, v5 or v7: so many records of one size. What is wrong with one that has not the
+ * octets that it announces, the decoder says. False with an exception. */
+static bool decode_fixed(struct decoding *c, const uint8_t *data, size_t len, size_t header)
 {
-    if (!fixed_state && !(fixed_state = state_new()))
+    static const struct {
+        uint8_t version, stride;
+    } formats[] = {[PY_FORM_V1] = {1, 48}, [PY_FORM_V5] = {5, 48}, [PY_FORM_V7] = {7, 52}};
+    static py_state *state;
+    PyObject *plan = fixed_plan(c->form);
+    if (!plan)
         return false;
-    Py_INCREF((PyObject *)fixed_state);
-    c->state = fixed_state;
+    size_t stride = formats[c->form].stride, n = (size_t)weir_be(data + 2, 2);
+    if (n * stride <= len - header) {
+        struct span *s = n ? span_add(c) : NULL;
+        if (s) {
+            *s = (struct span){
+                .plan = plan, .at = (uint32_t)header, .stride = (uint32_t)stride, .n = (uint32_t)n};
+            Py_INCREF(plan);
+        }
+        return s || !n;
+    }
+    if (!state && !(state = py_state_new()))
+        return false;
+    Py_INCREF((PyObject *)state);
+    c->state = state;
     uint8_t *copy = malloc(len);
     if (!copy) {
         PyErr_NoMemory();
         return false;
     }
-    static const uint8_t versions[] = {[PY_FORM_V1] = 1, [PY_FORM_V5] = 5, [PY_FORM_V7] = 7};
-    memcpy(copy, data, len); /* len >= 16 */
-    put16(copy, versions[c->form]); /* a class reads what it is given as its own version */
-    memset(copy + 4, 0, 12);        /* clocks stand still */
-    if (c->form != PY_FORM_V1 && len >= 24)
-        memset(copy + 16, 0, 8); /* sequence, engine and sampling */
+    memcpy(copy, data, len);
+    put16(copy, formats[c->form].version); /* a class reads what it is given as its own version */
+    memset(copy + 4, 0, header - 4);       /* clocks stand still */
     bool ok = feed(c, copy, len);
     free(copy);
     if (ok && c->why.code) {
@@ -748,9 +805,13 @@ static bool decode_fixed(struct decoding *c, const uint8_t *data, size_t len)
 static PyObject *packet_decode(PyObject *self, PyObject *args)
 {
     py_packet *p = (py_packet *)self;
-    PyObject *raw, *templates;
-    int version;
-    if (!PyArg_ParseTuple(args, "OiO:_decode", &raw, &version, &templates))
+    if (PyTuple_Size(args) != 3) { /* PyArg_ParseTuple takes its time */
+        PyErr_SetString(PyExc_TypeError, "_decode: data, version and templates are needed");
+        return NULL;
+    }
+    PyObject *raw = PyTuple_GetItem(args, 0), *templates = PyTuple_GetItem(args, 2);
+    long version = PyLong_AsLong(PyTuple_GetItem(args, 1));
+    if (version == -1 && PyErr_Occurred())
         return NULL;
     if (p->raw || p->n_spans || p->flows) {
         PyErr_SetString(PyExc_RuntimeError, "_decode: the packet has been decoded");
@@ -780,11 +841,12 @@ static PyObject *packet_decode(PyObject *self, PyObject *args)
         header = IPFIX_HEADER;
         break;
     default:
-        PyErr_Format(PyExc_ValueError, "_decode: no version %d", version);
+        PyErr_Format(PyExc_ValueError, "_decode: no version %ld", version);
         return NULL;
     }
     if (version >= 9 && !PyDict_Check(templates)) {
-        PyErr_Format(PyExc_TypeError, "templates must be a dict, not %R", (PyObject *)Py_TYPE(templates));
+        PyErr_Format(PyExc_TypeError, "templates must be a dict, not %R",
+                     (PyObject *)Py_TYPE(templates));
         return NULL;
     }
     c.templates = version >= 9 ? templates : NULL;
@@ -792,6 +854,8 @@ static PyObject *packet_decode(PyObject *self, PyObject *args)
     if (!raw)
         return NULL;
     p->raw = raw;
+    Py_XINCREF(c.templates);
+    p->templates = c.templates;
     const uint8_t *data = (const uint8_t *)PyBytes_AsString(raw);
     size_t len = (size_t)PyBytes_Size(raw);
     if (len < header) {
@@ -802,7 +866,8 @@ static PyObject *packet_decode(PyObject *self, PyObject *args)
     if (version == 10) { /* what stands behind the message is not looked at */
         size_t said = (size_t)weir_be(data + 2, 2);
         if (said < header || said > len) {
-            c.why = (weir_err){.code = WEIR_ETRUNC, .msg = "message length is below 16 or beyond the packet"};
+            c.why = (weir_err){.code = WEIR_ETRUNC,
+                               .msg = "message length is below 16 or beyond the packet"};
             c.fault = WEIR_N_FAULT;
             raise_malformed(&c);
             return NULL;
@@ -814,11 +879,34 @@ static PyObject *packet_decode(PyObject *self, PyObject *args)
         raise_malformed(&c);
         return NULL;
     }
-    bool ok = version >= 9 ? decode_templated(&c, data, len) : decode_fixed(&c, data, len);
-    Py_XDECREF((PyObject *)c.state);
+    bool ok = version >= 9 ? decode_templated(&c, data, len) : decode_fixed(&c, data, len, header);
+    if (c.state) {
+        c.state->busy = false;
+        Py_DECREF((PyObject *)c.state);
+    }
     if (!ok)
         return NULL;
     Py_RETURN_NONE;
+}
+
+/* Records of a span into the places of a list from `at` on. 0, or -1 with an exception. */
+static int span_records(const struct span *s, const uint8_t *data, PyObject *list, Py_ssize_t at)
+{
+    if (!s->made)
+        return py_plan_records(s->plan, list, at, data + s->at, s->stride, (Py_ssize_t)s->n);
+    Py_ssize_t n = PyList_Size(s->made);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *record = PyList_GetItem(s->made, i);
+        Py_INCREF(record);
+        if (PyList_SetItem(list, at + i, record) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static Py_ssize_t span_size(const struct span *s)
+{
+    return s->made ? PyList_Size(s->made) : (Py_ssize_t)s->n;
 }
 
 /* Lists of flows or of options records, made when first asked for. */
@@ -826,23 +914,24 @@ static PyObject *packet_list(py_packet *p, bool options)
 {
     PyObject **place = options ? &p->options : &p->flows;
     if (!*place) {
-        PyObject *list = PyList_New(0);
+        Py_ssize_t n = 0, at = 0;
+        for (size_t i = 0; i < p->n_spans; i++)
+            n += p->spans[i].options == options ? span_size(&p->spans[i]) : 0;
+        PyObject *list = PyList_New(n);
         const uint8_t *data = p->raw ? (const uint8_t *)PyBytes_AsString(p->raw) : NULL;
         for (size_t i = 0; list && i < p->n_spans; i++) {
-            struct span *s = &p->spans[i];
+            const struct span *s = &p->spans[i];
             if (s->options != options)
                 continue;
-            int failed;
-            if (s->made)
-                failed = PyList_SetSlice(list, PyList_Size(list), PyList_Size(list), s->made);
-            else
-                failed = py_plan_records(s->plan, list, data + s->at, s->stride, (Py_ssize_t)s->n);
-            if (failed)
+            if (span_records(s, data, list, at) < 0)
                 Py_CLEAR(list);
+            at += span_size(s);
         }
         if (!list)
             return NULL;
+        PyObject *before = *place; /* what ran meanwhile may have made one */
         *place = list;
+        Py_XDECREF(before);
     }
     Py_INCREF(*place);
     return *place;
@@ -901,10 +990,50 @@ static int packet_set_new(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+/* The header, made by the class's _header_type when it is first asked for; a new reference. */
+static PyObject *packet_get_header(PyObject *self, void *closure)
+{
+    (void)closure;
+    py_packet *p = (py_packet *)self;
+    PyObject *header = p->own ? PyDict_GetItemWithError(p->own, header_name) : NULL;
+    if (header || PyErr_Occurred()) {
+        Py_XINCREF(header);
+        return header;
+    }
+    if (!p->raw) {
+        PyErr_SetString(PyExc_AttributeError, "header");
+        return NULL;
+    }
+    PyObject *type = PyObject_GetAttrString(self, "_header_type");
+    header = type ? PyObject_CallFunctionObjArgs(type, p->raw, NULL) : NULL;
+    Py_XDECREF(type);
+    if (header &&
+        ((!p->own && !(p->own = PyDict_New())) || PyDict_SetItem(p->own, header_name, header) < 0))
+        Py_CLEAR(header);
+    return header;
+}
+
+static int packet_set_header(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    py_packet *p = (py_packet *)self;
+    if (!value) {
+        PyErr_SetString(PyExc_AttributeError, "cannot be deleted");
+        return -1;
+    }
+    if (!p->own && !(p->own = PyDict_New()))
+        return -1;
+    return PyDict_SetItem(p->own, header_name, value);
+}
+
 static PyObject *packet_get_dict(PyObject *self, void *closure)
 {
     (void)closure;
     py_packet *p = (py_packet *)self;
+    PyObject *header = p->raw ? packet_get_header(self, NULL) : NULL;
+    if (!header && PyErr_Occurred())
+        return NULL;
+    Py_XDECREF(header);
     if (!p->own && !(p->own = PyDict_New()))
         return NULL;
     Py_INCREF(p->own);
@@ -919,8 +1048,8 @@ static PyObject *packet_places(PyObject *self, PyObject *unused)
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list && i < p->n_spans; i++) {
         const struct span *s = &p->spans[i];
-        PyObject *row = Py_BuildValue("(InO)", (unsigned)s->at, s->made ? PyList_Size(s->made) : (Py_ssize_t)s->n,
-                                      s->options ? Py_True : Py_False);
+        PyObject *row =
+            Py_BuildValue("(InO)", (unsigned)s->at, span_size(s), s->options ? Py_True : Py_False);
         if (!row || PyList_Append(list, row) < 0)
             Py_CLEAR(list);
         Py_XDECREF(row);
@@ -928,20 +1057,12 @@ static PyObject *packet_places(PyObject *self, PyObject *unused)
     return list;
 }
 
-static void spans_clear(py_packet *p)
-{
-    for (size_t i = 0; i < p->n_spans; i++) {
-        Py_CLEAR(p->spans[i].plan);
-        Py_CLEAR(p->spans[i].made);
-    }
-    p->n_spans = 0;
-}
-
 static int packet_traverse(PyObject *self, visitproc visit, void *arg)
 {
     py_packet *p = (py_packet *)self;
     Py_VISIT((PyObject *)Py_TYPE(self));
     Py_VISIT(p->own);
+    Py_VISIT(p->templates);
     Py_VISIT(p->flows);
     Py_VISIT(p->options);
     for (size_t i = 0; i < p->n_spans; i++)
@@ -953,6 +1074,7 @@ static int packet_clear(PyObject *self)
 {
     py_packet *p = (py_packet *)self;
     Py_CLEAR(p->own);
+    Py_CLEAR(p->templates);
     Py_CLEAR(p->raw);
     Py_CLEAR(p->flows);
     Py_CLEAR(p->options);
@@ -977,11 +1099,14 @@ static PyMemberDef packet_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(py_packet, own), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(py_packet, weakrefs), READONLY, NULL},
     {"_raw", T_OBJECT, offsetof(py_packet, raw), READONLY, "The octets."},
+    {"_templates", T_OBJECT, offsetof(py_packet, templates), 0,
+     "The dict of templates that was passed."},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef packet_getset[] = {
     {"__dict__", packet_get_dict, NULL, "Attributes.", NULL},
+    {"header", packet_get_header, packet_set_header, "The header of the packet.", NULL},
     {"flows", packet_get_flows, packet_set_flows, "Data records, a list.", NULL},
     {"options", packet_get_options, packet_set_options, "Options data records, a list.", NULL},
     {"_new_templates", packet_get_new, packet_set_new, "The packet brought a template.", NULL},
@@ -1005,28 +1130,14 @@ static PyType_Slot packet_slots[] = {
     {0, NULL},
 };
 static PyType_Spec packet_spec = {"netflow._weir.Packet", sizeof(py_packet), 0,
-                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, packet_slots};
-
-static PyType_Slot state_slots[] = {
-    {Py_tp_doc, (void *)"What stands behind a dict of templates."},
-    {Py_tp_dealloc, (void *)state_dealloc},
-    {0, NULL},
-};
-static PyType_Spec state_spec = {"netflow._weir.State", sizeof(py_state), 0, Py_TPFLAGS_DEFAULT, state_slots};
-
-static PyType_Slot handle_slots[] = {
-    {Py_tp_doc, (void *)"Which definition of which decoder a template is."},
-    {Py_tp_dealloc, (void *)handle_dealloc},
-    {0, NULL},
-};
-static PyType_Spec handle_spec = {"netflow._weir.Handle", sizeof(py_handle), 0, Py_TPFLAGS_DEFAULT, handle_slots};
+                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+                                  packet_slots};
 
 int weir_py_add_packet(PyObject *module)
 {
-    state_type = (PyTypeObject *)PyType_FromSpec(&state_spec);
-    handle_type = (PyTypeObject *)PyType_FromSpec(&handle_spec);
     packet_type = (PyTypeObject *)PyType_FromSpec(&packet_spec);
-    if (!state_type || !handle_type || !packet_type)
+    header_name = PyUnicode_InternFromString("header");
+    if (!packet_type || !header_name)
         return -1;
     Py_INCREF((PyObject *)packet_type);
     if (PyModule_AddObject(module, "Packet", (PyObject *)packet_type) < 0) {

@@ -1,6 +1,6 @@
-/* record -- one flow or options record: its values in a dict, also to be had as attributes. And plans, which make such
- * objects from the octets of records: what a template's fields are called and how their octets become Python values is
- * worked out once. */
+/* record -- one flow or options record: its values in a dict, also to be had as attributes. And
+ * plans, which make such objects from the octets of records: what a template's fields are called
+ * and how their octets become Python values is worked out once. */
 #include "ext.h"
 
 #include <stddef.h>
@@ -14,7 +14,8 @@ static PyObject *v9_names, *ipfix_names, *scope_names; /* dicts: number to name 
 PyObject *py_class(enum py_class c)
 {
     if (!classes[c])
-        PyErr_SetString(PyExc_RuntimeError, "netflow._weir: classes are not registered, import netflow");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "netflow._weir: classes are not registered, import netflow");
     return classes[c];
 }
 
@@ -22,8 +23,8 @@ static PyObject *py_register(PyObject *module, PyObject *args)
 {
     (void)module;
     PyObject *given, *v9, *ipfix, *scopes;
-    if (!PyArg_ParseTuple(args, "O!O!O!O!:register", &PyTuple_Type, &given, &PyDict_Type, &v9, &PyDict_Type, &ipfix,
-                          &PyDict_Type, &scopes))
+    if (!PyArg_ParseTuple(args, "O!O!O!O!:register", &PyTuple_Type, &given, &PyDict_Type, &v9,
+                          &PyDict_Type, &ipfix, &PyDict_Type, &scopes))
         return NULL;
     if (PyTuple_Size(given) != PY_N_CLASSES) {
         PyErr_Format(PyExc_ValueError, "register: %d classes are needed", (int)PY_N_CLASSES);
@@ -60,27 +61,51 @@ enum how {
     HOW_HEX
 };
 
+/* How the octets of a field are read in records without variable fields. */
+enum quick {
+    QUICK_NONE, /* by `how` */
+    QUICK_U8,
+    QUICK_U16,
+    QUICK_U32,
+    QUICK_U64,
+    QUICK_IPV4, /* text of 4 octets */
+    QUICK_IPV6, /* text of 16 octets */
+    QUICK_U128  /* an integer of 16 octets */
+};
+
 struct field {
     PyObject *key;
     uint32_t at;     /* octets from the record; of templates without variable fields */
     uint16_t length; /* octets */
     uint16_t id;
     uint8_t how;
-    bool shared; /* another field has the same key */
+    uint8_t quick;
+    bool shared;    /* another field has the same key */
+    uint8_t misses; /* records since one had the value of the pattern */
+};
+
+/* A record whose values are often met: the others are copies of it with what is different in
+ * them. */
+struct pattern {
+    PyObject *values; /* dict, NULL: there is none */
+    uint8_t *octets;
 };
 
 struct py_plan {
-    PyObject_HEAD
-    uint64_t key;
+    PyObject ob_base; /* what PyObject_HEAD is */
     uint32_t n, n_scope;
-    uint32_t len; /* octets of a record without variable fields */
-    PyObject *cls;   /* of flows, or of options records */
-    bool apart;      /* scopes are a dict of their own */
-    PyObject *proto; /* the values of the record before, which records differ from in some */
+    uint32_t len;  /* octets of a record without variable fields */
+    PyObject *cls; /* of flows, or of options records */
+    bool apart;    /* scopes are a dict of their own */
+    bool plain;    /* cls is as record_type made it: its objects may be used again */
+    bool atomic;   /* no value has references */
+    struct pattern pattern;
     struct field *fields;
 };
 
 static PyTypeObject *plan_type, *record_type;
+static PyObject *data_name; /* "data" */
+static bool dicts_unknown;  /* to the garbage collector as long as no value has references */
 
 static void plan_dealloc(PyObject *self)
 {
@@ -89,16 +114,21 @@ static void plan_dealloc(PyObject *self)
         Py_XDECREF(p->fields[i].key);
     PyMem_Free(p->fields);
     Py_XDECREF(p->cls);
-    Py_XDECREF(p->proto);
+    Py_XDECREF(p->pattern.values);
+    PyMem_Free(p->pattern.octets);
     PyTypeObject *type = Py_TYPE(self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF((PyObject *)type);
 }
 
-uint64_t py_plan_key(const PyObject *plan)
+size_t py_plan_octets(const PyObject *plan)
 {
-    return ((const py_plan *)plan)->key;
+    enum {
+        PER_FIELD = 256
+    }; /* its row here, its name and its place and value in the record before */
+    const py_plan *p = (const py_plan *)plan;
+    return sizeof *p + (size_t)p->n * PER_FIELD + p->len;
 }
 
 static enum how how_of_type(unsigned type)
@@ -134,7 +164,8 @@ static enum how how_of_unknown(const weir_element *e)
     return how == HOW_STRING ? HOW_TEXT : how;
 }
 
-/* The value of a number in one of the tables; a new reference, NULL without an exception: it has none. */
+/* The value of a number in one of the tables; a new reference, NULL without an exception: it has
+ * none. */
 static PyObject *named(PyObject *table, unsigned long id)
 {
     PyObject *number = PyLong_FromUnsignedLong(id);
@@ -165,8 +196,8 @@ static bool is_v9_address(uint16_t id)
     }
 }
 
-/* NetFlow v9: integers, but for eight address fields; what 0.12.2 does not know by its type. In its options records addresses
- * are integers too. */
+/* NetFlow v9: integers, but for eight address fields; what 0.12.2 does not know by its type. In
+ * its options records addresses are integers too. */
 static PyObject *key_v9(const weir_element *e, bool options, enum how *how)
 {
     enum { LAST_IANA = 491 }; /* the highest element that 0.12.2 knows */
@@ -266,7 +297,8 @@ static int plan_fill(py_plan *p, enum py_form form, const weir_template *t)
     if (form <= PY_FORM_V7) {
         for (uint32_t i = 0; i < p->n; i++) {
             const struct fixed *row = &fixed_forms[form].rows[i];
-            p->fields[i] = (struct field){.key = PyUnicode_InternFromString(row->key), .at = row->at, .length = row->len};
+            p->fields[i] = (struct field){
+                .key = PyUnicode_InternFromString(row->key), .at = row->at, .length = row->len};
             if (!p->fields[i].key)
                 return -1;
         }
@@ -285,9 +317,11 @@ static int plan_fill(py_plan *p, enum py_form form, const weir_template *t)
             key = key_v9(e, t->options, &how);
         if (!key)
             return -1;
-        if (PyUnicode_CheckExact(key))
+        /* What is interned may stay for ever: not names that are made of numbers on the wire. */
+        if (PyUnicode_CheckExact(key) && !(e->flags & WEIR_ELEMENT_UNKNOWN))
             PyUnicode_InternInPlace(&key);
-        p->fields[i] = (struct field){.key = key, .at = at, .length = t->fields[i].length, .id = e->id, .how = (uint8_t)how};
+        p->fields[i] = (struct field){
+            .key = key, .at = at, .length = t->fields[i].length, .id = e->id, .how = (uint8_t)how};
         at += t->fields[i].length;
     }
     p->len = at;
@@ -308,7 +342,8 @@ static int plan_find_shared(py_plan *p)
         if (first) {
             p->fields[i].shared = true;
             p->fields[PyLong_AsUnsignedLong(first)].shared = true;
-        } else if (!number || PyErr_Occurred() || PyDict_SetItem(seen, p->fields[i].key, number) < 0) {
+        } else if (!number || PyErr_Occurred() ||
+                   PyDict_SetItem(seen, p->fields[i].key, number) < 0) {
             Py_XDECREF(number);
             Py_XDECREF(seen);
             return -1;
@@ -319,7 +354,38 @@ static int plan_find_shared(py_plan *p)
     return 0;
 }
 
-PyObject *py_plan_new(enum py_form form, const weir_template *t, uint64_t key)
+static void record_dealloc(PyObject *self);
+
+/* Whether a class is as record_type made it. */
+static bool is_plain(PyTypeObject *cls)
+{
+    return PyType_IsSubtype(cls, record_type) &&
+           PyType_GetSlot(cls, Py_tp_dealloc) == (void *)record_dealloc;
+}
+
+/* Repeated keys take their values one after the other: nothing quick about them. */
+static enum quick quick_of(const struct field *f)
+{
+    if (f->shared)
+        return QUICK_NONE;
+    bool uint = f->how == HOW_UINT;
+    switch (f->length) {
+    case 1:
+        return uint ? QUICK_U8 : QUICK_NONE;
+    case 2:
+        return uint ? QUICK_U16 : QUICK_NONE;
+    case 4:
+        return uint ? QUICK_U32 : f->how == HOW_ADDRESS ? QUICK_IPV4 : QUICK_NONE;
+    case 8:
+        return uint ? QUICK_U64 : QUICK_NONE;
+    case 16:
+        return uint ? QUICK_U128 : f->how == HOW_ADDRESS ? QUICK_IPV6 : QUICK_NONE;
+    default:
+        return QUICK_NONE;
+    }
+}
+
+PyObject *py_plan_new(enum py_form form, const weir_template *t)
 {
     PyObject *cls;
     if (form <= PY_FORM_V7)
@@ -334,9 +400,9 @@ PyObject *py_plan_new(enum py_form form, const weir_template *t, uint64_t key)
     py_plan *p = (py_plan *)alloc(plan_type, 0);
     if (!p)
         return NULL;
-    p->key = key;
     p->cls = cls;
     Py_INCREF(cls);
+    p->plain = is_plain((PyTypeObject *)cls);
     p->n = form <= PY_FORM_V7 ? fixed_forms[form].n : t->n_fields;
     p->len = form <= PY_FORM_V7 ? fixed_forms[form].len : 0;
     p->apart = form == PY_FORM_V9 && t->options;
@@ -348,55 +414,70 @@ PyObject *py_plan_new(enum py_form form, const weir_template *t, uint64_t key)
         Py_DECREF((PyObject *)p);
         return NULL;
     }
+    p->atomic = true;
+    for (uint32_t i = 0; i < p->n; i++) {
+        p->fields[i].quick = (uint8_t)quick_of(&p->fields[i]);
+        p->atomic &= p->fields[i].how != HOW_PAIR;
+    }
     return (PyObject *)p;
 }
 
 /* ---- values ---- */
 
-/* Values that come again and again are made once: integers and texts of IPv4 addresses, in tables that keep the last one of
- * each place. */
-enum { CACHE_BITS = 12 };
-static struct {
-    uint64_t value;
-    PyObject *object;
-} ints[1 << CACHE_BITS];
+/* Small integers are made once, texts of addresses kept in tables that have the last one of each
+ * place. Larger integers are made each time: looking for them takes as long. */
+enum { N_SMALL = 256, IPV4_BITS = 14, WIDE_BITS = 10 };
+static PyObject *smalls[N_SMALL];
 static struct {
     uint32_t addr;
     PyObject *text;
-} addrs[1 << CACHE_BITS];
+} addrs[1 << IPV4_BITS];
+static struct wide {
+    uint8_t octets[16];
+    PyObject *object;
+} texts6[1 << WIDE_BITS], ints16[1 << WIDE_BITS];
+static struct {
+    char text[4];
+    uint8_t len;
+} decimals[256]; /* "0." to "255." */
+
+static int values_init(void)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        unsigned n = 0;
+        if (i >= 100)
+            decimals[i].text[n++] = (char)('0' + i / 100);
+        if (i >= 10)
+            decimals[i].text[n++] = (char)('0' + i / 10 % 10);
+        decimals[i].text[n++] = (char)('0' + i % 10);
+        decimals[i].text[n++] = '.';
+        decimals[i].len = (uint8_t)n;
+    }
+    for (long i = 0; i < N_SMALL; i++)
+        if (!smalls[i] && !(smalls[i] = PyLong_FromLong(i)))
+            return -1;
+    return 0;
+}
+
+/* An integer that is not small. */
+static inline PyObject *large_object(uint64_t v)
+{
+    if (sizeof(long) == 8 && v <= INT64_MAX)
+        return PyLong_FromLong((long)v); /* the quickest of them */
+    return PyLong_FromUnsignedLongLong(v);
+}
 
 static PyObject *int_object(uint64_t v)
 {
-    size_t slot = (size_t)(v * 0x9e3779b97f4a7c15 >> (64 - CACHE_BITS));
-    if (ints[slot].object && ints[slot].value == v) {
-        Py_INCREF(ints[slot].object);
-        return ints[slot].object;
-    }
-    PyObject *made = PyLong_FromUnsignedLongLong(v);
-    if (made) {
-        PyObject *old = ints[slot].object;
-        Py_INCREF(made);
-        ints[slot].object = made;
-        ints[slot].value = v;
-        Py_XDECREF(old);
-    }
-    return made;
-}
-
-static size_t octet_text(char *out, unsigned v)
-{
-    size_t n = 0;
-    if (v >= 100)
-        out[n++] = (char)('0' + v / 100);
-    if (v >= 10)
-        out[n++] = (char)('0' + v / 10 % 10);
-    out[n++] = (char)('0' + v % 10);
-    return n;
+    if (v >= N_SMALL)
+        return large_object(v);
+    Py_INCREF(smalls[v]);
+    return smalls[v];
 }
 
 static PyObject *ipv4_object(uint32_t addr)
 {
-    size_t slot = (size_t)(addr * 0x9e3779b97f4a7c15 >> (64 - CACHE_BITS));
+    size_t slot = (size_t)(addr * 0x9e3779b97f4a7c15 >> (64 - IPV4_BITS));
     if (addrs[slot].text && addrs[slot].addr == addr) {
         Py_INCREF(addrs[slot].text);
         return addrs[slot].text;
@@ -404,8 +485,8 @@ static PyObject *ipv4_object(uint32_t addr)
     char text[16];
     size_t n = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
-        n += octet_text(text + n, addr >> shift & 255);
-        text[n++] = '.';
+        memcpy(text + n, decimals[addr >> shift & 255].text, 4); /* n <= 12 */
+        n += decimals[addr >> shift & 255].len;
     }
     PyObject *made = PyUnicode_FromStringAndSize(text, (Py_ssize_t)n - 1);
     if (made) {
@@ -418,8 +499,8 @@ static PyObject *ipv4_object(uint32_t addr)
     return made;
 }
 
-/* Groups of hex digits, the longest run of two or more zero groups (the first of equals) as "::": the form of ipaddress up to
- * Python 3.12, mapped addresses too. */
+/* Groups of hex digits, the longest run of two or more zero groups (the first of equals) as
+ * "::": the form of ipaddress up to Python 3.12, mapped addresses too. */
 static PyObject *ipv6_object(const uint8_t *p)
 {
     static const char digits[] = "0123456789abcdef";
@@ -484,7 +565,36 @@ static PyObject *uint_object(const uint8_t *p, size_t len)
         return int_object(weir_be(p, len));
     if (len > MAX_DECIMAL)
         return hex_object(p, len);
-    return PyObject_CallMethod((PyObject *)&PyLong_Type, "from_bytes", "y#s", (const char *)p, (Py_ssize_t)len, "big");
+    return PyObject_CallMethod((PyObject *)&PyLong_Type, "from_bytes", "y#s", (const char *)p,
+                               (Py_ssize_t)len, "big");
+}
+
+/* The value of 16 octets, made by `make` unless it is kept. */
+static PyObject *wide_object(struct wide *table, PyObject *(*make)(const uint8_t *),
+                             const uint8_t *p)
+{
+    uint64_t halves[2];
+    memcpy(halves, p, sizeof halves);
+    uint64_t mixed = (halves[0] ^ halves[1] * 0xff51afd7ed558ccd) * 0x9e3779b97f4a7c15;
+    struct wide *slot = &table[mixed >> (64 - WIDE_BITS)];
+    if (slot->object && memcmp(slot->octets, p, 16) == 0) {
+        Py_INCREF(slot->object);
+        return slot->object;
+    }
+    PyObject *made = make(p);
+    if (made) {
+        PyObject *old = slot->object;
+        Py_INCREF(made);
+        slot->object = made;
+        memcpy(slot->octets, p, 16);
+        Py_XDECREF(old);
+    }
+    return made;
+}
+
+static PyObject *int16_object(const uint8_t *p)
+{
+    return uint_object(p, 16);
 }
 
 static PyObject *string_object(const uint8_t *p, size_t len)
@@ -524,7 +634,7 @@ static PyObject *value_object(enum how how, const uint8_t *p, size_t len)
         break;
     case HOW_ADDRESS:
         if (len == 16)
-            return ipv6_object(p);
+            return wide_object(texts6, ipv6_object, p);
         if (len == 4 || len == 2 || len == 1)
             return ipv4_object((uint32_t)weir_be(p, len));
         return hex_object(p, len);
@@ -536,7 +646,8 @@ static PyObject *value_object(enum how how, const uint8_t *p, size_t len)
         return string_object(p, len);
     case HOW_PAIR: {
         size_t seconds = len < 4 ? len : 4;
-        PyObject *a = uint_object(p, seconds), *b = a ? uint_object(p + seconds, len - seconds) : NULL;
+        PyObject *a = uint_object(p, seconds),
+                 *b = a ? uint_object(p + seconds, len - seconds) : NULL;
         PyObject *pair = b ? PyTuple_Pack(2, a, b) : NULL;
         Py_XDECREF(a);
         Py_XDECREF(b);
@@ -555,12 +666,14 @@ static PyObject *value_object(enum how how, const uint8_t *p, size_t len)
 /* ---- records ---- */
 
 typedef struct {
-    PyObject_HEAD
+    PyObject ob_base; /* what PyObject_HEAD is */
     PyObject *data;   /* dict */
     PyObject *scopes; /* dict of v9 options records, else NULL */
     PyObject *own;    /* attributes that somebody set, or NULL */
-    PyObject *plan;   /* of IPFIX records: what knows the numbers of the fields, of copies a dict of them; or NULL */
-    uint32_t len;     /* octets */
+    PyObject *plan;   /* of IPFIX: knows the numbers of fields; of copies a dict of them; or NULL */
+    PyTypeObject *made_as; /* the class it was made with, borrowed: only compared */
+    uint32_t len;          /* octets */
+    bool plain;            /* made_as has no attributes beyond these */
 } py_record;
 
 static int record_traverse(PyObject *self, visitproc visit, void *arg)
@@ -585,13 +698,21 @@ static int record_clear(PyObject *self)
     return 0;
 }
 
+/* Objects that nobody has any more, for the next ones. All have one size. */
+enum { MAX_SPARE = 256 };
+static py_record *spare[MAX_SPARE];
+static size_t n_spare;
+
 static void record_dealloc(PyObject *self)
 {
+    py_record *r = (py_record *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     record_clear(self);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(self);
+    if (r->plain && r->made_as == type && n_spare < MAX_SPARE)
+        spare[n_spare++] = r;
+    else
+        ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF((PyObject *)type);
 }
 
@@ -615,6 +736,11 @@ static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static PyObject *record_getattro(PyObject *self, PyObject *name)
 {
     py_record *r = (py_record *)self;
+    if (name == data_name && r->data &&
+        Py_TYPE(self) == r->made_as) { /* by far what is asked for most */
+        Py_INCREF(r->data);
+        return r->data;
+    }
     if (r->own) {
         PyObject *own = PyDict_GetItemWithError(r->own, name);
         if (own) {
@@ -663,14 +789,16 @@ static PyObject *record_get_dict(PyObject *self, void *closure)
     PyObject *all = PyDict_New();
     if (!all || PyDict_SetItemString(all, "data", r->data ? r->data : Py_None) < 0 ||
         (r->scopes && PyDict_SetItemString(all, "scopes", r->scopes) < 0) ||
-        (!r->scopes && r->data && PyDict_Check(r->data) && PyDict_Update(all, r->data) < 0) || (r->own && PyDict_Update(all, r->own) < 0)) {
+        (!r->scopes && r->data && PyDict_Check(r->data) && PyDict_Update(all, r->data) < 0) ||
+        (r->own && PyDict_Update(all, r->own) < 0)) {
         Py_XDECREF(all);
         return NULL;
     }
     return all;
 }
 
-/* The numbers of the fields of an IPFIX record by their names; a new reference, NULL with an exception. */
+/* The numbers of the fields of an IPFIX record by their names; a new reference, NULL with an
+ * exception. */
 static PyObject *record_numbers(const py_record *r)
 {
     if (r->plan && PyDict_Check(r->plan)) {
@@ -732,8 +860,9 @@ static PyObject *record_reduce(PyObject *self, PyObject *unused)
         Py_DECREF(restore);
         return NULL;
     }
-    return Py_BuildValue("(N(OOOOIN))", restore, (PyObject *)Py_TYPE(self), r->data ? r->data : Py_None,
-                         r->scopes ? r->scopes : Py_None, r->own ? r->own : Py_None, (unsigned)r->len, numbers);
+    return Py_BuildValue("(N(OOOOIN))", restore, (PyObject *)Py_TYPE(self),
+                         r->data ? r->data : Py_None, r->scopes ? r->scopes : Py_None,
+                         r->own ? r->own : Py_None, (unsigned)r->len, numbers);
 }
 
 static PyObject *restore_record(PyObject *module, PyObject *args)
@@ -741,8 +870,8 @@ static PyObject *restore_record(PyObject *module, PyObject *args)
     (void)module;
     PyObject *cls, *data, *scopes, *own, *numbers;
     unsigned len;
-    if (!PyArg_ParseTuple(args, "O!O!OOIO!:_restore_record", &PyType_Type, &cls, &PyDict_Type, &data, &scopes, &own, &len,
-                          &PyDict_Type, &numbers))
+    if (!PyArg_ParseTuple(args, "O!O!OOIO!:_restore_record", &PyType_Type, &cls, &PyDict_Type,
+                          &data, &scopes, &own, &len, &PyDict_Type, &numbers))
         return NULL;
     if (!PyType_IsSubtype((PyTypeObject *)cls, record_type)) {
         PyErr_SetString(PyExc_TypeError, "_restore_record: not a class of records");
@@ -772,92 +901,223 @@ static PyObject *restore_record(PyObject *module, PyObject *args)
 
 /* ---- records from octets ---- */
 
-/* The values of fields [from, to) into dict, all of them or those that differ from the record before. */
-static inline int fill(PyObject *dict, const struct field *f, const struct field *end, const uint8_t *now, const uint8_t *before)
+/* The octets of a field that are as those of the pattern need nothing. */
+#define LOAD_OR_SKIP(type)                                                                         \
+    type raw;                                                                                      \
+    memcpy(&raw, p, sizeof raw);                                                                   \
+    if (pattern) {                                                                                 \
+        type there;                                                                                \
+        memcpy(&there, pattern->octets + f->at, sizeof there);                                     \
+        if (raw == there) {                                                                        \
+            f->misses = 0;                                                                         \
+            continue;                                                                              \
+        }                                                                                          \
+    }
+
+/* The values of fields [f, end) into dict: all of them, or those that differ from the pattern,
+ * of which it is a copy. */
+static int fill(PyObject *dict, struct field *f, const struct field *end, const uint8_t *now,
+                struct pattern *pattern)
 {
+    enum { PATIENCE = 32 }; /* so many misses in a row, and the pattern takes the value */
     for (; f < end; f++) {
         const uint8_t *p = now + f->at;
-        if (before && !f->shared && memcmp(p, before + f->at, f->length) == 0)
-            continue;
-        PyObject *value = f->how == HOW_UINT && f->length <= 8 ? int_object(weir_be(p, f->length))
-                                                               : value_object((enum how)f->how, p, f->length);
-        if (!value)
-            return -1;
-        int failed = PyDict_SetItem(dict, f->key, value);
-        Py_DECREF(value);
+        PyObject *value;
+        switch ((enum quick)f->quick) {
+        case QUICK_U8: {
+            LOAD_OR_SKIP(uint8_t)
+            value = smalls[raw];
+            Py_INCREF(value);
+            break;
+        }
+        case QUICK_U16: {
+            LOAD_OR_SKIP(uint16_t)
+            value = int_object(weir_be(p, 2));
+            break;
+        }
+        case QUICK_U32: {
+            LOAD_OR_SKIP(uint32_t)
+            value = int_object(weir_be(p, 4));
+            break;
+        }
+        case QUICK_U64: {
+            LOAD_OR_SKIP(uint64_t)
+            value = int_object(weir_be(p, 8));
+            break;
+        }
+        case QUICK_IPV4: {
+            LOAD_OR_SKIP(uint32_t)
+            value = ipv4_object((uint32_t)weir_be(p, 4));
+            break;
+        }
+        case QUICK_IPV6:
+        case QUICK_U128:
+        case QUICK_NONE:
+        default:
+            if (pattern && !f->shared && memcmp(p, pattern->octets + f->at, f->length) == 0) {
+                f->misses = 0;
+                continue;
+            }
+            if (f->quick == QUICK_IPV6)
+                value = wide_object(texts6, ipv6_object, p);
+            else if (f->quick == QUICK_U128)
+                value = wide_object(ints16, int16_object, p);
+            else
+                value = value_object((enum how)f->how, p, f->length);
+            break;
+        }
+        int failed = !value || PyDict_SetItem(dict, f->key, value) < 0;
+        if (!failed && pattern && ++f->misses == PATIENCE) {
+            f->misses = 0;
+            memcpy(pattern->octets + f->at, p, f->length);
+            failed = PyDict_SetItem(pattern->values, f->key, value) < 0;
+        }
+        Py_XDECREF(value);
         if (failed)
             return -1;
     }
     return 0;
 }
 
-static py_record *record_alloc(py_plan *p, allocfunc alloc)
+/* Scopes and values of an options record of NetFlow v9. */
+static int fill_apart(py_plan *p, py_record *r, const uint8_t *data)
 {
-    py_record *r = (py_record *)alloc((PyTypeObject *)p->cls, 0);
+    r->scopes = PyDict_New();
+    r->data = PyDict_New();
+    if (!r->scopes || !r->data)
+        return -1;
+    if (fill(r->scopes, p->fields, p->fields + p->n_scope, data, NULL) < 0)
+        return -1;
+    return fill(r->data, p->fields + p->n_scope, p->fields + p->n, data, NULL);
+}
+
+static void pattern_drop(struct pattern *pattern)
+{
+    Py_XDECREF(pattern->values);
+    PyMem_Free(pattern->octets);
+}
+
+/* The pattern is taken from the plan while it is used: what the interpreter runs in between may
+ * come here too. Without one the first record becomes it. 0, or -1 with an exception. */
+static int pattern_take(py_plan *p, struct pattern *pattern, const uint8_t *first)
+{
+    *pattern = p->pattern;
+    p->pattern = (struct pattern){NULL, NULL};
+    if (pattern->values)
+        return 0;
+    pattern->octets = PyMem_Malloc(p->len ? p->len : 1);
+    pattern->values = PyDict_New();
+    if (!pattern->octets)
+        PyErr_NoMemory();
+    if (!pattern->octets || !pattern->values ||
+        fill(pattern->values, p->fields, p->fields + p->n, first, NULL) < 0) {
+        pattern_drop(pattern);
+        return -1;
+    }
+    memcpy(pattern->octets, first, p->len);
+    return 0;
+}
+
+/* failed: it may be half changed. */
+static void pattern_give(py_plan *p, struct pattern *pattern, bool failed)
+{
+    if (failed || p->pattern.values)
+        pattern_drop(pattern);
+    else
+        p->pattern = *pattern;
+}
+
+static py_record *record_alloc(PyObject *plan, allocfunc alloc, uint32_t len)
+{
+    const py_plan *p = (const py_plan *)plan;
+    py_record *r;
+    if (p->plain && n_spare) {
+        r = spare[--n_spare]; /* its references are gone */
+        PyObject_Init((PyObject *)r, (PyTypeObject *)p->cls);
+        PyObject_GC_Track((PyObject *)r);
+    } else {
+        r = (py_record *)alloc((PyTypeObject *)p->cls, 0);
+        if (!r)
+            return NULL;
+    }
+    r->made_as = (PyTypeObject *)p->cls;
+    r->plain = p->plain;
+    r->len = len;
+    if (p->cls == classes[PY_CLASS_IPFIX_RECORD]) {
+        r->plan = plan;
+        Py_INCREF(plan);
+    }
     return r;
 }
 
-int py_plan_records(PyObject *plan, PyObject *list, const uint8_t *data, size_t stride, Py_ssize_t n)
+/* The values of a record as a copy of the pattern with what differs; NULL with an exception.
+ *
+ * While a dict is not known to the garbage collector, each value that goes into it is asked whether
+ * that has to change (up to Python 3.13): `announce` has it known meanwhile, for values which never
+ * ask for it. */
+static PyObject *pattern_record(const py_plan *p, struct pattern *pattern, const uint8_t *data,
+                                bool announce)
+{
+    PyObject *dict = PyDict_Copy(pattern->values);
+    if (!dict)
+        return NULL;
+    if (announce)
+        PyObject_GC_Track(dict);
+    int failed = fill(dict, p->fields, p->fields + p->n, data, pattern);
+    if (announce)
+        PyObject_GC_UnTrack(dict);
+    if (failed)
+        Py_CLEAR(dict);
+    return dict;
+}
+
+int py_plan_records(PyObject *plan, PyObject *list, Py_ssize_t at, const uint8_t *data,
+                    size_t stride, Py_ssize_t n)
 {
     py_plan *p = (py_plan *)plan;
     allocfunc alloc = (allocfunc)PyType_GetSlot((PyTypeObject *)p->cls, Py_tp_alloc);
-    bool ipfix = p->cls == classes[PY_CLASS_IPFIX_RECORD];
-    PyObject *proto = p->apart ? NULL : PyDict_New();
-    const uint8_t *before = NULL;
-    if (!p->apart && !proto)
-        return -1;
-    for (Py_ssize_t i = 0; i < n; i++, data += stride) {
-        py_record *r = record_alloc(p, alloc);
+    struct pattern pattern = {NULL, NULL};
+    if (n == 0 || (!p->apart && pattern_take(p, &pattern, data) < 0))
+        return n == 0 ? 0 : -1;
+    /* A copy is known to the collector when the pattern is. */
+    bool announce =
+        p->atomic && !p->apart && dicts_unknown && !PyObject_GC_IsTracked(pattern.values);
+    int failed = 0;
+    for (Py_ssize_t i = 0; !failed && i < n; i++, data += stride) {
+        py_record *r = record_alloc(plan, alloc, (uint32_t)stride);
         if (!r)
-            break;
-        if (p->apart) {
-            r->scopes = PyDict_New();
-            r->data = PyDict_New();
-            if (!r->scopes || !r->data || fill(r->scopes, p->fields, p->fields + p->n_scope, data, NULL) < 0 ||
-                fill(r->data, p->fields + p->n_scope, p->fields + p->n, data, NULL) < 0) {
-                Py_DECREF((PyObject *)r);
-                break;
-            }
-        } else {
-            if (fill(proto, p->fields, p->fields + p->n, data, before) < 0 || !(r->data = PyDict_Copy(proto))) {
-                Py_DECREF((PyObject *)r);
-                break;
-            }
-            before = data;
-        }
-        r->len = (uint32_t)stride;
-        if (ipfix) {
-            r->plan = plan;
-            Py_INCREF(plan);
-        }
-        int failed = PyList_Append(list, (PyObject *)r);
-        Py_DECREF((PyObject *)r);
-        if (failed)
-            break;
+            failed = -1;
+        else if (p->apart)
+            failed = fill_apart(p, r, data);
+        else if (!(r->data = pattern_record(p, &pattern, data, announce)))
+            failed = -1;
+        if (!failed)
+            failed =
+                PyList_SetItem(list, at + i, (PyObject *)r); /* takes it, whatever comes of it */
+        else
+            Py_XDECREF((PyObject *)r);
     }
-    Py_XDECREF(proto);
-    return PyErr_Occurred() ? -1 : 0;
+    if (!p->apart)
+        pattern_give(p, &pattern, failed != 0);
+    return failed;
 }
 
 int py_plan_record(PyObject *plan, PyObject *list, const weir_record *record)
 {
     py_plan *p = (py_plan *)plan;
     allocfunc alloc = (allocfunc)PyType_GetSlot((PyTypeObject *)p->cls, Py_tp_alloc);
-    py_record *r = record_alloc(p, alloc);
+    py_record *r = record_alloc(plan, alloc, record->len);
     if (!r)
         return -1;
     r->data = PyDict_New();
     r->scopes = p->apart ? PyDict_New() : NULL;
-    r->len = record->len;
-    if (p->cls == classes[PY_CLASS_IPFIX_RECORD]) {
-        r->plan = plan;
-        Py_INCREF(plan);
-    }
     bool ok = r->data && (!p->apart || r->scopes);
     for (uint32_t i = 0; ok && i < p->n && i < record->n_fields; i++) {
         const weir_field *f = &record->fields[i];
-        PyObject *value = value_object((enum how)p->fields[i].how, record->data + f->offset, f->length);
-        ok = value && PyDict_SetItem(i < p->n_scope ? r->scopes : r->data, p->fields[i].key, value) == 0;
+        PyObject *value =
+            value_object((enum how)p->fields[i].how, record->data + f->offset, f->length);
+        ok = value &&
+             PyDict_SetItem(i < p->n_scope ? r->scopes : r->data, p->fields[i].key, value) == 0;
         Py_XDECREF(value);
     }
     ok = ok && PyList_Append(list, (PyObject *)r) == 0;
@@ -889,7 +1149,8 @@ static PyObject *py_elements(PyObject *module, PyObject *args)
     size_t cursor = 0;
     const weir_element *e;
     while (all && (e = weir_element_next(NULL, space, &cursor))) {
-        PyObject *row = Py_BuildValue("(IHszsss)", (unsigned)e->pen, e->id, e->name, e->v9_name, weir_type_text((weir_type)e->type),
+        PyObject *row = Py_BuildValue("(IHszsss)", (unsigned)e->pen, e->id, e->name, e->v9_name,
+                                      weir_type_text((weir_type)e->type),
                                       weir_semantics_text((weir_semantics)e->semantics), e->units);
         if (!row || PyList_Append(all, row) < 0)
             Py_CLEAR(all);
@@ -940,7 +1201,8 @@ static PyMethodDef record_methods[] = {
 };
 
 static PyType_Slot record_slots[] = {
-    {Py_tp_doc, (void *)"A flow or options record: `data` has its values, which are attributes too."},
+    {Py_tp_doc,
+     (void *)"A flow or options record: `data` has its values, which are attributes too."},
     {Py_tp_new, (void *)record_new},
     {Py_tp_dealloc, (void *)record_dealloc},
     {Py_tp_traverse, (void *)record_traverse},
@@ -953,21 +1215,75 @@ static PyType_Slot record_slots[] = {
     {0, NULL},
 };
 static PyType_Spec record_spec = {"netflow._weir.Record", sizeof(py_record), 0,
-                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, record_slots};
+                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+                                  record_slots};
+
+/* record_type(cls): the class as a type of the extension, whose objects are made and given up in
+ * half the time. */
+static PyObject *py_record_type(PyObject *module, PyObject *cls)
+{
+    (void)module;
+    static PyType_Slot slots[] = {
+        {Py_tp_dealloc, (void *)record_dealloc},
+        {Py_tp_traverse, (void *)record_traverse},
+        {Py_tp_clear, (void *)record_clear},
+        {0, NULL},
+    };
+    PyObject *home = PyObject_GetAttrString(cls, "__module__"),
+             *name = PyObject_GetAttrString(cls, "__qualname__");
+    PyObject *full = home && name ? PyUnicode_FromFormat("%U.%U", home, name) : NULL;
+    PyObject *octets = full ? PyUnicode_AsUTF8String(full) : NULL;
+    /* Up to Python 3.10 the type keeps this; there are six of them. */
+    char *kept = octets ? PyMem_Malloc((size_t)PyBytes_Size(octets) + 1) : NULL;
+    PyObject *bases = kept ? PyTuple_Pack(1, (PyObject *)record_type) : NULL, *type = NULL;
+    if (bases) {
+        memcpy(kept, PyBytes_AsString(octets), (size_t)PyBytes_Size(octets) + 1);
+        PyType_Spec spec = {kept, sizeof(py_record), 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
+        type = PyType_FromSpecWithBases(&spec, bases);
+    } else if (octets && !kept) {
+        PyErr_NoMemory();
+    }
+    PyObject *parts = type ? PyObject_GetAttrString(cls, "__dict__") : NULL,
+             *items = parts ? PyMapping_Items(parts) : NULL;
+    for (Py_ssize_t i = 0; items && i < PyList_Size(items); i++) {
+        PyObject *key = PyTuple_GetItem(PyList_GetItem(items, i), 0),
+                 *value = PyTuple_GetItem(PyList_GetItem(items, i), 1);
+        bool of_class = PyUnicode_CompareWithASCIIString(key, "__slots__") == 0;
+        if (!of_class && PyObject_SetAttr(type, key, value) < 0)
+            Py_CLEAR(items);
+    }
+    if (!items)
+        Py_CLEAR(type);
+    Py_XDECREF(items);
+    Py_XDECREF(parts);
+    Py_XDECREF(bases);
+    Py_XDECREF(octets);
+    Py_XDECREF(full);
+    Py_XDECREF(name);
+    Py_XDECREF(home);
+    return type;
+}
 
 static PyType_Slot plan_slots[] = {
     {Py_tp_doc, (void *)"How the records of one template become objects."},
     {Py_tp_dealloc, (void *)plan_dealloc},
     {0, NULL},
 };
-static PyType_Spec plan_spec = {"netflow._weir.Plan", sizeof(py_plan), 0, Py_TPFLAGS_DEFAULT, plan_slots};
+static PyType_Spec plan_spec = {"netflow._weir.Plan", sizeof(py_plan), 0, Py_TPFLAGS_DEFAULT,
+                                plan_slots};
 
 static PyMethodDef functions[] = {
     {"register", py_register, METH_VARARGS,
-     "register(classes, v9 names, IPFIX names, scope names): what objects are made of; called by the package."},
+     "register(classes, v9 names, IPFIX names, scope names): what objects are made of; called by "
+     "the package."},
+    {"record_type", py_record_type, METH_O,
+     "record_type(cls): a subclass of Record with empty __slots__ as a type of the extension: a "
+     "class decorator."},
     {"_restore_record", restore_record, METH_VARARGS, "A record from its parts."},
     {"elements", py_elements, METH_VARARGS,
-     "elements(space) -> list of (enterprise number, id, name, v9 name or None, type, semantics, units).\n\n"
+     "elements(space) -> list of (enterprise number, id, name, v9 name or None, type, semantics, "
+     "units).\n\n"
      "What the registry knows of a numbering: 'ipfix', 'v9' or 'v9-scope'."},
     {NULL, NULL, 0, NULL},
 };
@@ -976,7 +1292,12 @@ int weir_py_add_record(PyObject *module)
 {
     plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     record_type = (PyTypeObject *)PyType_FromSpec(&record_spec);
-    if (!plan_type || !record_type || PyModule_AddFunctions(module, functions) < 0)
+    data_name = PyUnicode_InternFromString("data");
+    PyObject *dict = PyDict_New();
+    dicts_unknown = dict && !PyObject_GC_IsTracked(dict);
+    Py_XDECREF(dict);
+    if (!plan_type || !record_type || !data_name || !dict || values_init() < 0 ||
+        PyModule_AddFunctions(module, functions) < 0)
         return -1;
     Py_INCREF((PyObject *)record_type);
     if (PyModule_AddObject(module, "Record", (PyObject *)record_type) < 0) {

@@ -175,13 +175,20 @@ py_source *py_source_hold(py_source *s)
     return s;
 }
 
+/* The stream still holds the answer, so that others may be using it. */
+void py_source_cancel(py_source *s)
+{
+    if (!atomic_exchange(&s->cancelled, true))
+        weir_answer_free(s->answer);
+}
+
 void py_source_drop(py_source *s)
 {
     if (s == NULL || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
     if (s->stream.release != NULL)
         s->stream.release(&s->stream);
-    weir_answer_free(s->answer);
+    py_source_cancel(s);
     weir_elements_free(s->elements);
     pthread_mutex_destroy(&s->lock);
     free(s);

@@ -40,9 +40,10 @@ typedef struct py_source {
     atomic_bool begun; /* a batch was asked for */
     atomic_bool lent;  /* an exported stream reads it */
     atomic_bool ended; /* the last batch was taken */
+    atomic_bool cancelled;
     pthread_mutex_t lock;
     struct ArrowArrayStream stream; /* under lock */
-    weir_answer *answer;            /* of a query; under lock */
+    weir_answer *answer;            /* of a query; not changed once the stream is there */
     weir_elements *elements;        /* of a capture; the decoder reads them */
 } py_source;
 
@@ -50,6 +51,9 @@ py_source *py_source_new(void); /* held once; NULL: out of memory */
 py_source *py_source_hold(py_source *s);
 void py_source_drop(
     py_source *s); /* takes NULL; the last one ends the work, which may take a moment */
+
+/* The question behind it ends: py_source_next, in whatever thread, fails soon. A capture is read on. */
+void py_source_cancel(py_source *s);
 
 /* A stream of what has not been read yet. false with *busy: another one that was exported lives; else out of memory. */
 bool py_source_export(py_source *s, struct ArrowArrayStream *out, bool *busy);

@@ -267,6 +267,49 @@ def one_dict(rng, keep):
     keep.pop("input", None)
 
 
+def one_template(rng, keep):
+    """Templates that were learnt and then changed, exchanged or taken apart, with valid and mutated packets between."""
+    if keep.get("learnt") is None or rng.random() < 0.02:
+        keep["learnt"] = {"netflow": {}, "ipfix": {}}
+    templates = keep["learnt"]
+    for _ in range(3):
+        data = rng.choice(LONG)
+        if rng.random() < 0.2:
+            data = mutate(rng, data)
+        keep["input"] = data
+        try:
+            look(netflow.parse_packet(data, templates), rng)
+        except DOCUMENTED + WRONG_ARGUMENT:
+            pass
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise
+        known = [t for part in templates.values() for t in part.values()]
+        if not known:
+            continue
+        template, other = rng.choice(known), rng.choice(known)
+        value = rng.choice((junk(rng), [], None, [field9(rng)], {1: 4, 2: 2}, {34: junk(rng)}))
+        for use in (lambda: setattr(template, rng.choice(("fields", "scope_fields", "option_fields", "_handle", "_rows")), value),
+                    lambda: setattr(template, "_handle", other._handle),
+                    lambda: setattr(template, "fields", other.fields),
+                    lambda: setattr(rng.choice(template.fields), rng.choice(("field_type", "field_length")), junk(rng)),
+                    lambda: template.fields.append(field9(rng)), lambda: template.fields.pop(), lambda: template.pop(),
+                    lambda: template.append(rng.choice((ipfix.TemplateField(8, 4), junk(rng), template[0]))),
+                    lambda: template.option_fields.update({34: rng.randrange(9)}), lambda: template.scope_fields.clear(),
+                    lambda: [getattr(template, name, None) for name in dir(template)],
+                    lambda: templates["netflow"].update({256: other}), lambda: templates["ipfix"].update({256: other}),
+                    lambda: copy.deepcopy(template), lambda: repr(template), lambda: vars(template)):
+            if rng.random() < 0.1:
+                try:
+                    use()
+                except DOCUMENTED + WRONG_ARGUMENT + (IndexError, pickle.PicklingError):
+                    pass
+                except RuntimeError as error:
+                    if type(error) is not RuntimeError:
+                        raise
+    keep.pop("input", None)
+
+
 def one_object(rng, keep):
     """Constructors and attributes of all classes."""
     classes = [getattr(module, name) for module in (v1, v5, v9, ipfix, utils) for name in dir(module)
@@ -351,7 +394,7 @@ def one_decoder(rng, keep):
             pass
 
 
-FUZZERS = {f.__name__[4:]: f for f in (one_packet, one_dict, one_object, one_decoder)}
+FUZZERS = {f.__name__[4:]: f for f in (one_packet, one_dict, one_template, one_object, one_decoder)}
 
 
 def resident():

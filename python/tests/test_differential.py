@@ -4,7 +4,7 @@ templates, texts, exceptions. What differs must be a row of KNOWN below, which n
 
 The packets: the hex dumps in the published tests of 0.12.2 and every capture of the corpus, both read in place and
 skipped when they are not there; traffic of `weir gen`; own_cases(). 0.12.2 runs in another interpreter: the one that
-WEIR_PYTHON_OLD names, else one with `pip install netflow==0.12.2` made here, else there are its recorded results for own
+WEIR_PYTHON_OLD names ("none": there is none), else one with `pip install netflow==0.12.2` made here, else there are its recorded results for own
 packets (recorded/own.jsonl; `test_differential.py --record` renews them).
 
 `test_differential.py --all` also prints how often each row was needed.
@@ -14,7 +14,6 @@ import functools
 import json
 import os
 import pathlib
-import shutil
 import struct
 import subprocess
 import sys
@@ -24,10 +23,11 @@ import unittest
 import captures
 import packets as make
 import walk
+from netflow import _program
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECORDED = HERE / "recorded" / "own.jsonl"
-WEIR = os.environ.get("WEIR") or shutil.which("weir")
+WEIR = os.environ.get("WEIR") or _program.find()
 STREAM_S = 60  # for all packets of a stream; a packet has less (worker.py)
 
 
@@ -38,7 +38,7 @@ def old_python():
     """An interpreter that has netflow 0.12.2, or None."""
     given = os.environ.get("WEIR_PYTHON_OLD")
     if given:
-        return given
+        return given if given != "none" else None
     where = tempfile.TemporaryDirectory(prefix="netflow-0.12.2-")
     unittest.addModuleCleanup(where.cleanup)
     python = os.path.join(where.name, "bin", "python")

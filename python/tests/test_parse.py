@@ -5,12 +5,19 @@ Every test without @better holds for netflow 0.12.2 too (run this file with an i
 @better is about a difference that COMPATIBILITY.md explains, and is skipped there.
 """
 import copy
+import gc
 import importlib.util
 import ipaddress
 import json
+import os
 import pickle
+import random
 import struct
+import sys
+import threading
+import tracemalloc
 import unittest
+import weakref
 
 import netflow
 import netflow.ipfix
@@ -535,6 +542,22 @@ class Templates(unittest.TestCase):
         with self.assertRaises(IPFIXTemplateNotRecognized):
             parse_packet(make.ipfix_data([0]), templates)
 
+    def test_forgotten_among_others(self):
+        templates = fresh()
+        for number in (256, 257, 258):
+            parse_packet(make.v9_template(number), templates)
+            parse_packet(make.ipfix_template(number), templates)
+        del templates["netflow"][257]
+        del templates["ipfix"][257]
+        for number in (256, 257, 258):
+            for data, missing in ((make.v9_data([0], number), V9TemplateNotRecognized),
+                                  (make.ipfix_data([0], number), IPFIXTemplateNotRecognized)):
+                with self.subTest(number=number, missing=missing):
+                    if number == 257:
+                        self.assertRaises(missing, parse_packet, data, templates)
+                    else:
+                        self.assertEqual(len(parse_packet(data, templates).flows), 1)
+
     def test_cleared_by_the_caller(self):
         templates = fresh()
         parse_packet(make.v9_template(), templates)
@@ -561,6 +584,65 @@ class Templates(unittest.TestCase):
                      "ipfix": {256: [TemplateField(*f) for f in make.FIELDS]}}
         self.assertEqual(parse_packet(make.v9_data([5]), templates).flows[0].data, v9_dict(5))
         self.assertEqual(parse_packet(make.ipfix_data([5]), templates).flows[0].data, ipfix_dict(5))
+
+    def test_fields_changed_by_the_caller(self):
+        """What a template says counts when the next packet comes."""
+        swapped = (("a list of its own", lambda t: setattr(t, "fields", [t.fields[1], t.fields[0], *t.fields[2:]])),
+                   ("in the list", lambda t: t.fields.reverse() or t.fields.reverse() or t.fields.insert(0, t.fields.pop(1))),
+                   ("the fields", lambda t: (setattr(t.fields[0], "field_type", 12), setattr(t.fields[1], "field_type", 8))))
+        for how, change in swapped:
+            with self.subTest(how):
+                templates = fresh()
+                parse_packet(make.v9_template(), templates)
+                before = parse_packet(make.v9_data([1]), templates)
+                self.assertEqual(len(templates["netflow"][256].fields), 8)
+                change(templates["netflow"][256])
+                data = parse_packet(make.v9_data([1]), templates).flows[0].data
+                self.assertEqual((data["IPV4_SRC_ADDR"], data["IPV4_DST_ADDR"]), ("192.0.2.1", "10.0.0.1"))
+                self.assertEqual(before.flows[0].data, v9_dict(1))
+                parse_packet(make.v9_template(), templates)
+                self.assertEqual(parse_packet(make.v9_data([1]), templates).flows[0].data, v9_dict(1))
+        templates = fresh()
+        parse_packet(make.ipfix_template(), templates)
+        parse_packet(make.ipfix_data([1]), templates)
+        fields = templates["ipfix"][256]
+        fields[0], fields[1] = fields[1], fields[0]
+        data = parse_packet(make.ipfix_data([1]), templates).flows[0].data
+        self.assertEqual((data["sourceIPv4Address"], data["destinationIPv4Address"]), (0xC0000201, 0x0A000001))
+        parse_packet(make.ipfix_template(), templates)
+        self.assertEqual(parse_packet(make.ipfix_data([1]), templates).flows[0].data, ipfix_dict(1))
+
+    def test_options_changed_by_the_caller(self):
+        templates = fresh()
+        options = make.a_set(1, make.v9_options(300, [(1, 4)], [(34, 4), (35, 2)]), pad=2)
+        parse_packet(make.v9(options), templates)
+        template = templates["netflow"][300]
+        data = make.v9(make.a_set(300, bytes(range(10)), pad=2))
+        self.assertEqual(parse_packet(data, templates).options[0].data, {"SAMPLING_INTERVAL": 0x04050607, "SAMPLING_ALGORITHM": 0x0809})
+        self.assertEqual((template.scope_fields, template.option_fields), ({1: 4}, {34: 4, 35: 2}))
+        template.option_fields[35] = 1
+        template.option_fields[34] = 5
+        self.assertEqual(parse_packet(data, templates).options[0].data, {"SAMPLING_INTERVAL": 0x0405060708, "SAMPLING_ALGORITHM": 9})
+        template.scope_fields = {2: 4}
+        self.assertEqual(parse_packet(data, templates).options[0].scopes, {"Interface": 0x00010203})
+
+    def test_templates_as_objects(self):
+        """They take attributes, as any object of Python."""
+        templates = fresh()
+        parse_packet(make.v9(V9_PLAIN, make.a_set(1, make.v9_options(300, [(1, 4)], [(34, 4)]), pad=2)), templates)
+        template, options = templates["netflow"][256], templates["netflow"][300]
+        template.seen = options.seen = template.fields[0].seen = 5
+        self.assertEqual((template.seen, options.seen, template.fields[0].seen), (5, 5, 5))
+        self.assertIs(template.fields, template.fields)
+        self.assertEqual(vars(template.fields[0]), {"field_type": 8, "field_length": 4, "seen": 5})
+        for thing, names in ((template, ("template_id", "field_count", "fields")),
+                             (options, ("template_id", "scope_fields", "option_fields"))):
+            for name in names:
+                getattr(thing, name)
+                self.assertIn(name, vars(thing))
+            for twin in (pickle.loads(pickle.dumps(thing)), copy.copy(thing), copy.deepcopy(thing)):
+                self.assertEqual(repr(twin), repr(thing))
+                self.assertEqual(twin.seen, 5)
 
     def test_redefined(self):
         templates = fresh()
@@ -664,6 +746,226 @@ class Templates(unittest.TestCase):
             two = parse_packet(packet(aligned(256, make.record(2)[:8]), **{head: 2}), templates)
             self.assertEqual([f.data for f in one.flows], [read(1)])
             self.assertEqual([f.data for f in two.flows], [dict(list(read(2).items())[:2])])
+
+
+@better
+class Bounds(unittest.TestCase):
+    """What exporters make the package keep has an end."""
+
+    @staticmethod
+    def resident():
+        with open("/proc/self/statm", encoding="ascii") as numbers:
+            return int(numbers.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def grown(self, feed, rounds, warm):
+        """Octets that the interpreter and the process have taken from round `warm` on."""
+        gc.collect()
+        for n in range(warm):
+            feed(n)
+        tracemalloc.start()
+        try:
+            gc.collect()
+            known, resident = tracemalloc.get_traced_memory()[0], self.resident()
+            for n in range(warm, rounds):
+                feed(n)
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0] - known, self.resident() - resident
+        finally:
+            tracemalloc.stop()
+
+    def test_redefined_again_and_again(self):
+        def fields(n, many):
+            return [(n * 7 + i) % 20000 + 1 for i in range(many)]
+
+        for form, set_id, packet in (("netflow", 0, make.v9), ("ipfix", 2, make.ipfix)):
+            templates = fresh()
+            unread = []
+
+            def feed(n):
+                many = 4000 if n % 20 == 0 else 30
+                numbers = fields(n, many)
+                read = parse_packet(packet(make.a_set(set_id, make.template(256, *((f, 1) for f in numbers))),
+                                           make.aligned(256, bytes(many))), templates)
+                if n % 2:
+                    self.assertEqual(len(read.flows[0].data), many)
+                else:
+                    unread[:] = [read]
+
+            with self.subTest(form):
+                traced, resident = self.grown(feed, 2000, 100)
+                self.assertEqual(len(templates[form]), 1)
+                self.assertLess(traced, 2 << 20)
+                self.assertLess(resident, 24 << 20)
+                self.assertGreater(len(unread[0].flows[0].data), 0)
+
+    def test_withdrawn_again_and_again(self):
+        templates = fresh()
+
+        def feed(n):
+            domain, number = n % 700, 256 + n % 5000
+            parse_packet(make.ipfix_template(number, domain=domain), templates)
+            parse_packet(make.ipfix(make.a_set(2, make.template(number)), domain=domain), templates)
+            self.assertEqual(templates["ipfix"], {})
+
+        traced, resident = self.grown(feed, 6000, 2000)
+        self.assertLess(traced, 2 << 20)
+        self.assertLess(resident, 16 << 20)
+
+    def test_domains_without_end(self):
+        """What is in the dict is known whatever else was forgotten."""
+        templates = fresh()
+
+        def feed(n):
+            if n % 5 == 0:
+                parse_packet(make.v9_template(256 + n % 3, source=n), templates)
+                parse_packet(make.ipfix_template(256 + n % 3, domain=n), templates)
+            else:
+                self.assertEqual(parse_packet(make.v9_data([n], source=n), templates).flows[0].data, v9_dict(n))
+                self.assertEqual(parse_packet(make.ipfix_data([n], domain=n), templates).flows[0].data, ipfix_dict(n))
+
+        traced, resident = self.grown(feed, 6000, 2500)
+        self.assertLess(traced, 2 << 20)
+        self.assertLess(resident, 16 << 20)
+
+    def test_dict_that_is_full(self):
+        """A template that has no room is refused; others are read still, and there is room again when the caller makes some."""
+        for form, set_id, packet, data in (("netflow", 0, make.v9, make.v9_data([1])),
+                                           ("ipfix", 2, make.ipfix, make.ipfix_data([1]))):
+            with self.subTest(form):
+                templates = fresh()
+                parse_packet(packet(make.a_set(set_id, make.template(256, *make.FIELDS))), templates)
+                large = [make.a_set(set_id, make.template(300 + n, *((1 + i, 1) for i in range(16000)))) for n in range(150)]
+                with self.assertRaisesRegex(netflow.MalformedPacket, "refused.*16 MiB"):
+                    for template in large:
+                        parse_packet(packet(template), templates)
+                held = len(templates[form])
+                self.assertGreater(held, 20)
+                self.assertLess(held, 140)
+                self.assertEqual(len(parse_packet(data, templates).flows), 1)
+                self.assertRaises(netflow.MalformedPacket, parse_packet, packet(large[-1]), templates)
+                for number in range(300, 320):
+                    del templates[form][number]
+                parse_packet(packet(large[-1]), templates)
+                self.assertEqual(len(templates[form]), held - 19)
+                self.assertEqual(len(parse_packet(data, templates).flows), 1)
+
+    def test_memory_of_a_dict(self):
+        kept = []
+        parse_packet(make.v9_template(), fresh())
+        before = self.resident()
+        for _ in range(500):
+            kept.append(fresh())
+            parse_packet(make.v9_template(), kept[-1])
+        self.assertLess((self.resident() - before) / 500, 24 << 10)
+
+
+class Concurrency(unittest.TestCase):
+    def test_threads_with_one_dict(self):
+        templates = fresh()
+        parse_packet(make.v9_template(), templates)
+        wrong = []
+
+        def work(first):
+            try:
+                for n in range(first, first + 300):
+                    parse_packet(make.v9_template(256 + n % 5), templates)
+                    if parse_packet(make.v9_data([n]), templates).flows[0].data != v9_dict(n):
+                        wrong.append(n)
+            except BaseException as why:  # pylint: disable=broad-except
+                wrong.append(why)
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
+        self.assertEqual(wrong, [])
+
+    def test_packets_while_a_packet_is_read(self):
+        """The interpreter may run anything while objects are made: here what a cycle that is collected does."""
+        templates = fresh()
+        parse_packet(make.v9_template(), templates)
+        seen = []
+
+        class Cycle:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                if not seen or seen[-1] is not None:
+                    seen.append(None)
+                    parse_packet(make.v9_template(257), templates)
+                    seen[-1] = parse_packet(make.v9_data([9, 10]), templates).flows[1].data
+
+        threshold = gc.get_threshold()
+        gc.set_threshold(5)
+        try:
+            for n in range(200):
+                Cycle()
+                packet = parse_packet(make.v9(V9_PLAIN, make.aligned(256, *map(make.record, range(n, n + 30)))), templates)
+                self.assertEqual([f.data for f in packet.flows], [v9_dict(n + i) for i in range(30)])
+        finally:
+            gc.set_threshold(*threshold)
+        self.assertTrue(seen)
+        self.assertTrue(all(data == v9_dict(10) for data in seen if data is not None))
+
+
+class Records(unittest.TestCase):
+    """Values of many records one after the other, which have some in common with others."""
+
+    def test_v5(self):
+        rng = random.Random(5)
+        row = struct.Struct("!IIIHHIIIIHHxBBBHHBB2x")
+        few = [rng.randrange(1 << 32) for _ in range(5)]
+        for _ in range(60):
+            octets = []
+            for _ in range(30):
+                record = bytearray(rng.choice([rng.randbytes(48), bytes(48), b"\xff" * 48, octets[-1] if octets else bytes(48)]))
+                struct.pack_into("!III", record, 0, rng.choice(few), rng.choice(few), 0)
+                octets.append(bytes(record))
+            flows = parse_packet(make.v5(*octets)).flows
+            self.assertEqual([f.data for f in flows], [dict(zip(make.V5_FIELDS, row.unpack(r))) for r in octets])
+            self.assertEqual([list(f.data) for f in flows], [list(make.V5_FIELDS)] * 30)
+
+    def test_v9_and_ipfix(self):
+        rng = random.Random(9)
+        templates = fresh()
+        parse_packet(make.v9_template(), templates)
+        parse_packet(make.ipfix_template(), templates)
+        for _ in range(60):
+            numbers = [rng.choice([7, rng.randrange(70), rng.randrange(1 << 20)]) for _ in range(30)]
+            self.assertEqual([f.data for f in parse_packet(make.v9_data(numbers), templates).flows], list(map(v9_dict, numbers)))
+            self.assertEqual([f.data for f in parse_packet(make.ipfix_data(numbers), templates).flows],
+                             list(map(ipfix_dict, numbers)))
+
+    def test_nothing_of_an_earlier_record(self):
+        """Neither attributes nor changes of a flow that is gone are seen in another one."""
+        for _ in range(50):
+            flows = parse_packet(make.v5(*(make.v5_flow(n)[0] for n in range(30)))).flows
+            for n, flow in enumerate(flows):
+                self.assertEqual(flow.data, make.v5_flow(n)[1])
+                self.assertFalse(hasattr(flow, "mine"))
+                flow.mine = n
+                flow.data["IN_OCTETS"] = flow.data["mine too"] = "changed"
+            del flow, flows
+
+    def test_cycles_are_collected(self):
+        flow = parse_packet(make.v5(make.v5_flow(1)[0])).flows[0]
+        token = Token()
+        flow.data["me"], flow.token = flow, token
+        gone = weakref.ref(token)
+        del flow, token
+        gc.collect()
+        self.assertIsNone(gone())
+
+
+class Token:
+    """Something that can be waited for."""
 
 
 class Version9(unittest.TestCase):
