@@ -3,7 +3,6 @@
 #include "archive/archive.h"
 #include "parquet/reader.h"
 #include "query/follow.h"
-#include "query/follow.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -68,8 +68,9 @@ struct query {
     unsigned threads;            /* 0: all cores */
     const char *tmp;             /* directory for temporary files, NULL: $TMPDIR or /tmp */
     struct query_lookup *lookup; /* NULL: none */
-    struct query_books *books;   /* books.h: the files that there are, noted as they are found; NULL: not */
-    bool (*stop)(void *user);    /* asked often, from any thread; true: end with WEIR_END */
+    struct query_books
+        *books; /* books.h: the files that there are, noted as they are found; NULL: not */
+    bool (*stop)(void *user); /* asked often, from any thread; true: end with WEIR_END */
     void (*progress)(void *user, uint64_t octets_done, uint64_t octets_known,
                      uint64_t rows); /* NULL or called often */
     void *user;

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct ship_destination_ops *const all[] = {&ship_clickhouse, &ship_clickhouses,
-                                                         &ship_file, &ship_command, NULL};
+static const struct ship_destination_ops *const all[] = {
+    &ship_clickhouse, &ship_clickhouses, &ship_kafka, &ship_file, &ship_command, NULL};
 
 const struct ship_destination_ops *const *ship_destinations(void)
 {

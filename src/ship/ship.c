@@ -315,7 +315,8 @@ static weir_status put_rows(ship *s, const struct ship_file *f, const char *stem
                              .to = r->to + offset,
                              .fields = c->fields,
                              .n_fields = c->n,
-                             .block = r->block};
+                             .block = r->block,
+                             .at = r->at};
     while (s->n_puts == MAX_AHEAD) {
         if (stopping(s))
             return weir_err_set(err, WEIR_END, 0, "stopped");
