@@ -406,6 +406,55 @@ weir_status archive_cursor_quiet(const char *dir, int *fd, weir_err *err)
     return archive_lock(dir, "compact.lock", fd, err);
 }
 
+static weir_status read_id(const char *path, char out[ARCHIVE_CURSOR_ID], weir_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return archive_errno(err, errno, "open", path);
+    char text[ARCHIVE_CURSOR_ID + 1] = {0};
+    ssize_t n = read(fd, text, sizeof text);
+    (void)close(fd);
+    if (n != ARCHIVE_CURSOR_ID || text[ARCHIVE_CURSOR_ID - 1] != '\n' ||
+        strspn(text, "0123456789abcdef") != ARCHIVE_CURSOR_ID - 1)
+        return weir_err_set(err, WEIR_EFORMAT, 0,
+                            "%s is damaged: put 16 hex digits there, those of before if known",
+                            path);
+    memcpy(out, text, ARCHIVE_CURSOR_ID - 1);
+    out[ARCHIVE_CURSOR_ID - 1] = 0;
+    return WEIR_OK;
+}
+
+weir_status archive_cursor_id(const char *dir, char out[ARCHIVE_CURSOR_ID], weir_err *err)
+{
+    char *path = path_of(dir, "id", ""), *fresh = NULL, text[ARCHIVE_CURSOR_ID + 1];
+    weir_status s = path ? read_id(path, out, err) : archive_no_memory(err);
+    if (s != WEIR_ENOTFOUND) {
+        free(path);
+        return s;
+    }
+    s = make_dir(dir, err);
+    if (s == WEIR_OK && asprintf(&fresh, "%s.%ld.tmp", path, (long)getpid()) < 0)
+        s = archive_no_memory(err);
+    int fd = -1;
+    if (s == WEIR_OK && (fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)
+        s = archive_errno(err, errno, "make", fresh);
+    (void)snprintf(text, sizeof text, "%016" PRIx64 "\n", base_hash_seed());
+    if (s == WEIR_OK)
+        s = write_all(fd, text, ARCHIVE_CURSOR_ID, fresh, err);
+    if (fd >= 0)
+        (void)close(fd);
+    /* Whoever comes first makes it. */
+    if (s == WEIR_OK && link(fresh, path) != 0 && errno != EEXIST)
+        s = archive_errno(err, errno, "make", path);
+    if (fresh)
+        (void)unlink(fresh);
+    if (s == WEIR_OK)
+        s = read_id(path, out, err);
+    free(fresh);
+    free(path);
+    return s;
+}
+
 /* ---- all of an archive ---- */
 
 weir_status archive_cursors_read(const char *dir, struct archive_cursors *out, weir_err *err)

@@ -72,6 +72,11 @@ bool archive_cursor_locked(const char *dir, const char *name);
 /* While *fd is open nothing is compacted: a new cursor lists in peace what there is. WEIR_ELIMIT: a compaction is under way. */
 weir_status archive_cursor_quiet(const char *dir, int *fd, weir_err *err);
 
+/* An id of the archive, DIR/ship/id, made when it is missing: what tells its files from those of another archive, wherever it
+ * is moved. WEIR_EIO, WEIR_ELIMIT; WEIR_EFORMAT: the file is damaged; WEIR_ENOMEM. */
+enum { ARCHIVE_CURSOR_ID = 17 }; /* 16 hex digits and a NUL */
+weir_status archive_cursor_id(const char *dir, char out[ARCHIVE_CURSOR_ID], weir_err *err);
+
 /* Names of all cursors of the archive, sorted; none: an empty list. */
 struct archive_names;
 weir_status archive_cursor_names(const char *dir, struct archive_names *out, weir_err *err);

@@ -59,7 +59,8 @@ static int list_formats(void)
     printf("destinations:\n");
     for (const struct ship_destination_ops *const *d = ship_destinations(); *d; d++) {
         printf("  %-14s %s\n", (*d)->scheme, (*d)->help);
-        for (const char *const *s = (*d)->settings_help; s && *s; s += 2)
+        bool same = d[1] && d[1]->settings_help == (*d)->settings_help; /* said with the next one */
+        for (const char *const *s = (*d)->settings_help; !same && s && *s; s += 2)
             printf("    %-28s %s\n", s[0], s[1]);
     }
     printf("formats:\n");

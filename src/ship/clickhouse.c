@@ -22,7 +22,7 @@ static const char *const settings[] = {
     "password_file", "file whose first line is the password",
     "table", "of flows (default flows)",
     "ledger", "table of the loss ledger (default ledger); none: it is not delivered",
-    "source", "what tells this archive's files from those of others (default: the host's name)",
+    "source", "what tells this archive's files from those of others (default: the archive's id)",
     "rows", "of an INSERT, at most (default 500000)",
     "timeout", "seconds for the answer to an INSERT (default 300)",
     "compress", "what is sent: auto (lz4 unless to this host), none, lz4, zstd (default auto)",
@@ -218,13 +218,11 @@ static weir_status numbers_and_choices(const struct ship_destination_options *o,
 static weir_status places(const struct ship_destination_options *o, const struct ship_url *u,
                           ship_destination *d, weir_err *err)
 {
-    char here[256] = "";
-    (void)gethostname(here, sizeof here - 1);
     d->tls = strcmp(u->scheme, "clickhouses") == 0;
     d->host = strdup(u->host);
     d->port = strdup(u->port ? u->port : d->tls ? "8443" : "8123");
     d->database = strdup(u->path && *u->path ? u->path : "default");
-    d->source = text_of(o, "source", here);
+    d->source = text_of(o, "source", o->archive ? o->archive : "archive");
     const char *cluster = ship_setting_find(o, "cluster"), *ca = ship_setting_find(o, "ca");
     d->cluster = cluster ? strdup(cluster) : NULL;
     d->ca = ca ? strdup(ca) : NULL;

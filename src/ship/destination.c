@@ -53,8 +53,8 @@ weir_status ship_settings_known(const struct ship_destination_options *o,
         base_buf_char(&names, 0);
         if (!known)
             (void)weir_err_set(err, WEIR_EINVAL, 0,
-                               "'%.60s' is no setting of %.60s: there are %.300s",
-                               o->settings[i].name, o->url,
+                               "'%.60s' is no setting of %.*s: there are %.300s",
+                               o->settings[i].name, (int)strcspn(o->url, ":"), o->url,
                                names.failed       ? "others"
                                : settings_help[0] ? names.data
                                                   : "none");

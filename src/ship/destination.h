@@ -29,6 +29,8 @@ struct ship_destination_options {
     const char *format;                  /* of the messages, NULL: the destination's default */
     const struct ship_setting *settings; /* n_settings */
     size_t n_settings;
+    const char *
+        archive; /* id of the archive, 16 hex digits: what tells its files from those of others; NULL: none */
     bool create;              /* make the table, the topic, ... when it is missing */
     bool (*stop)(void *user); /* asked while it waits; true: come back soon with WEIR_END */
     void (*log)(void *user, const char *text); /* what the operator should know */

@@ -73,6 +73,7 @@ struct ship_destination {
     uint64_t timeout_ms;
     rd_kafka_conf_t *conf; /* of every producer */
     bool (*stop)(void *user);
+    char archive[16]; /* "1a2b3c4d/", stands before the name of a file */
     void (*log)(void *user, const char *text);
     void *user;
 
@@ -837,6 +838,7 @@ static weir_status take(struct ship_destination *d, const struct ship_rows *rows
     WEIR_TRY(put_begin(d, err));
     if (has_ids(d, rows)) {
         base_buf_reset(&d->id);
+        base_buf_str(&d->id, d->archive);
         base_buf_str(&d->id, rows->file);
         base_buf_char(&d->id, ':');
         if (!base_buf_room(&d->id, 2 * BASE_U64_TEXT + 1))
@@ -1192,6 +1194,8 @@ static weir_status kafka_open(const struct ship_destination_options *o, ship_des
     d->partitions = d->replication = -1;
     d->timeout_ms = TIMEOUT_MS;
     d->create = o->create;
+    if (o->archive) /* the half of it will do: a topic has few archives */
+        (void)snprintf(d->archive, sizeof d->archive, "%.8s/", o->archive);
     d->stop = o->stop;
     d->log = o->log;
     d->user = o->user;

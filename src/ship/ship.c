@@ -50,6 +50,7 @@ struct columns {
 struct ship {
     struct ship_options o;
     int lock, stop_fd;
+    char id[ARCHIVE_CURSOR_ID];
     archive_cursor cursor; /* what is done */
     archive_cursor ahead;  /* and what was put */
     ship_source *source;
@@ -537,11 +538,14 @@ weir_status ship_open(const struct ship_options *o, ship **out, weir_err *err)
     s->o.destination.stop = stopping;
     s->o.destination.log = destination_says;
     s->o.destination.user = s;
+    s->o.destination.archive = s->id;
     weir_status st =
         s->stop_fd >= 0
             ? ship_source_new(o->archive, 1U << FLOW_TABLE_FLOWS | 1U << FLOW_TABLE_LEDGER,
                               &s->source, err)
             : no_memory(err);
+    if (st == WEIR_OK)
+        st = archive_cursor_id(o->archive, s->id, err);
     if (st == WEIR_OK)
         st = o->ops->open(&s->o.destination, &s->destination, err);
     if (st == WEIR_OK)

@@ -2,6 +2,7 @@
 """weir ship into ClickHouse: Debian's server (of 2018) and, where Python has chdb, a current engine; and what a server may answer
 that is none of either. Rows are those of `weir gen`, which says what it made, and made-up ones of ship_driver."""
 import collections
+import contextlib
 import csv
 import http.server
 import json
@@ -58,6 +59,17 @@ def totals(form):
 def truth(form):
     with open(path(form + ".csv"), encoding="ascii", newline="") as f:
         return list(csv.DictReader(f))
+
+
+@contextlib.contextmanager
+def running(*args):
+    """weir ship, which goes on until it is told to end; in any case it ends with the block."""
+    with subprocess.Popen([WEIR, "ship", *args], stderr=subprocess.PIPE, text=True) as p:
+        try:
+            yield p
+        finally:
+            if p.poll() is None:
+                p.kill()
 
 
 class Case(unittest.TestCase):
@@ -291,20 +303,17 @@ class Debian(OnBoth, Case):
         archive = path("long")
         weir("gen", "-n", rows, "-e", "2", "-w", path("long.pcap"), "--truth", path("long.json"))
         weir("collect", "--read", path("long.pcap"), "--archive", archive)
-        with subprocess.Popen([WEIR, "ship", "-a", archive, "--create", "--name", self.cursor(), "--set", "rows=20000",
-                               server.url(db)], stderr=subprocess.PIPE, text=True) as p:
-            try:
-                for i in range(3):
-                    self.until(lambda: server.exists(db, "flows") and
-                               int(server.value(f"SELECT count() FROM {db}.flows")) >= (i + 1) * 40000)
-                    server.kill()
-                    server.start()
-                want = totals("long")
-                self.until(lambda: int(server.value(f"SELECT count() FROM {db}.flows")) >= rows and
-                           int(server.value(f"SELECT ifNull(sum(flows), 0) FROM {db}.ledger")) >= rows)
-            finally:
-                p.send_signal(signal.SIGTERM)
-                said = p.communicate(timeout=DEADLINE_S)[1]
+        with running("-a", archive, "--create", "--name", self.cursor(), "--set", "rows=20000", server.url(db)) as p:
+            for i in range(3):
+                self.until(lambda: server.exists(db, "flows") and
+                           int(server.value(f"SELECT count() FROM {db}.flows")) >= (i + 1) * 40000)
+                server.kill()
+                server.start()
+            self.until(lambda: int(server.value(f"SELECT count() FROM {db}.flows")) >= rows and
+                       server.exists(db, "ledger") and int(server.value(f"SELECT ifNull(sum(flows), 0) FROM {db}.ledger")) >= rows)
+            p.send_signal(signal.SIGTERM)
+            said = p.communicate(timeout=DEADLINE_S)[1]
+        want = totals("long")
         self.assertEqual(p.returncode, 0, said)
         self.assertEqual(server.rows(f"SELECT count(), sum(packets), sum(bytes), uniqExact(file, row) FROM {db}.flows"),
                          [[str(x) for x in [rows, want["flow_packets"], want["flow_octets"], rows]]], said)
@@ -461,8 +470,8 @@ class Answers(Case):
     def test_a_failure_in_between_is_made_good(self):
         url = self.serve((200, b"", False), (500, b"Code: 252. DB::Exception: Too many parts", False), (200, b"", False))
         archive = path("v5")
-        with subprocess.Popen([WEIR, "ship", "-a", archive, "--name", self.cursor(), "--set", "rows=1000", "--set", "missing=skip",
-                               "--set", "ledger=none", url], stderr=subprocess.PIPE, text=True) as p:
+        with running("-a", archive, "--name", self.cursor(), "--set", "rows=1000", "--set", "missing=skip", "--set", "ledger=none",
+                     url) as p:
             for line in p.stderr:
                 if "error 252" in line:
                     break
@@ -497,8 +506,7 @@ class Answers(Case):
     def test_stop_is_heard(self):
         """Of a server that takes the connection and says nothing: the end comes within the time that is given to finish."""
         with socket.create_server(("127.0.0.1", 0)) as s:
-            with subprocess.Popen([WEIR, "ship", "-a", path("v5"), "--name", self.cursor(),
-                                   f"clickhouse://127.0.0.1:{s.getsockname()[1]}/net"], stderr=subprocess.PIPE, text=True) as p:
+            with running("-a", path("v5"), "--name", self.cursor(), f"clickhouse://127.0.0.1:{s.getsockname()[1]}/net") as p:
                 s.settimeout(DEADLINE_S)
                 with s.accept()[0]:
                     began = time.monotonic()

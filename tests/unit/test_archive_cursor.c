@@ -19,7 +19,7 @@ static void make_dir(void)
 
 static void remove_dir(void)
 {
-    static const char *const names[] = {"c.cursor", "c.cursor.old", "c.cursor.tmp", "c.lock"};
+    static const char *const names[] = {"c.cursor", "c.cursor.old", "c.cursor.tmp", "c.lock", "id"};
     char path[160];
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         (void)snprintf(path, sizeof path, "%s/ship/%s", dir, names[i]);
@@ -219,6 +219,22 @@ static void test_lock(void **state)
     remove_dir();
 }
 
+static void test_id(void **state)
+{
+    (void)state;
+    char id[ARCHIVE_CURSOR_ID], again[ARCHIVE_CURSOR_ID];
+    weir_err err = {0};
+    make_dir();
+    UNIT_CHECK(archive_cursor_id(dir, id, &err) == WEIR_OK, "%s", err.msg);
+    assert_int_equal(strlen(id), ARCHIVE_CURSOR_ID - 1);
+    assert_int_equal(archive_cursor_id(dir, again, &err), WEIR_OK);
+    assert_string_equal(id, again);
+    spoil("id", 3, 'x');
+    assert_int_equal(archive_cursor_id(dir, again, &err), WEIR_EFORMAT);
+    assert_int_equal(archive_cursor_id("/nowhere/at/all", again, &err), WEIR_ENOTFOUND);
+    remove_dir();
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -232,7 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files), cmocka_unit_test(test_round), cmocka_unit_test(test_before),
-        cmocka_unit_test(test_lock),  cmocka_unit_test(test_names),
+        cmocka_unit_test(test_lock),  cmocka_unit_test(test_names), cmocka_unit_test(test_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
