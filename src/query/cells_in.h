@@ -134,7 +134,8 @@ static inline bool text_plain(const char *text, size_t len)
         return (odd | odd_octets(x)) == 0;
     }
     x = 0x3030303030303030ULL;
-    memcpy(&x, text, len);
+    if (len)
+        memcpy(&x, text, len);
     return odd_octets(x) == 0;
 }
 

@@ -27,8 +27,9 @@ void query_follow_free(query_follow *f); /* takes NULL */
 void query_follow_open(query_follow *f, const parquet_file *file, uint64_t from);
 
 struct query_follow_rows {
-    uint64_t from, to;        /* rows [from, to) of the file were looked at */
-    struct query_block block; /* those that pass the filter, in order; n may be 0 */
+    uint64_t from, to; /* rows [from, to) of the file were looked at */
+    struct query_block
+        block;          /* those that pass the filter, in order; n may be 0, and vecs then NULL */
     const uint32_t *at; /* of each row of the block: its number less `from`; NULL: all passed */
 };
 

@@ -233,7 +233,7 @@ static weir_status lines_put(ship_destination *d, const struct ship_rows *rows, 
     weir_status s = WEIR_OK;
     if (d->fd < 0)
         s = d->command ? start_command(d, err) : open_file(d, err);
-    if (s == WEIR_OK && rows->table == FLOW_TABLE_FLOWS)
+    if (s == WEIR_OK && rows->block.n)
         s = encode(d, &rows->block, err);
     if (s == WEIR_OK && rows->block.n)
         s = write_out(d, err);
