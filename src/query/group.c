@@ -397,7 +397,8 @@ static weir_status make(query_groups *g, weir_err *err)
         g->has_seq = true;
     }
     for (size_t i = 0; i < r->n_fields; i++) {
-        int f = query_plan_field_add(g->plan, &r->fields[i]);
+        struct query_field shown = query_plan_result_field(r, i);
+        int f = query_plan_field_add(g->plan, &shown);
         if (f < 0)
             return no_memory(err);
         WEIR_TRY(need(g, f, err));

@@ -395,3 +395,14 @@ void query_plan_learn(struct query_plan *p, const parquet_file *file)
             atomic_store(&c->kind, query_column_kind(&parquet_schema_of(file)->columns[at]));
     }
 }
+
+struct query_field query_plan_result_field(const struct query_result *r, size_t k)
+{
+    const struct query_field *f = &r->fields[k];
+    if (!r->grouped || f->what != QUERY_F_COLUMN || f->id != FLOW_flows)
+        return *f;
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (query_field_same(&r->keys[i], f))
+            return *f;
+    return query_field_derived(QUERY_D_N_FLOWS);
+}

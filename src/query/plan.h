@@ -89,6 +89,10 @@ int query_plan_field_add(struct query_plan *p, const struct query_field *f);
 weir_status query_plan_expr_add(struct query_plan *p, const struct query_expr *e, int *root,
                                 weir_err *err);
 
+/* What stands in column k of a result: its field, but the column flows of a group is the number of its flows (records that do not
+ * say are one each), unless it is a key. */
+struct query_field query_plan_result_field(const struct query_result *r, size_t k);
+
 /* What values a field has, as far as known now. */
 uint8_t query_plan_kind(const struct query_plan *p, int field);
 

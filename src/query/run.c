@@ -769,9 +769,11 @@ static weir_status plan_result(struct run *run, size_t i, uint64_t seed, weir_er
     x->ties = query_bump_array(&p->memory, n_ties + 1, sizeof *x->ties);
     if (!x->fields || !x->ties)
         return no_memory(err);
-    for (size_t k = 0; k < r->n_fields; k++)
-        if ((x->fields[k] = query_plan_field_add(p, &r->fields[k])) < 0)
+    for (size_t k = 0; k < r->n_fields; k++) {
+        struct query_field f = query_plan_result_field(r, k);
+        if ((x->fields[k] = query_plan_field_add(p, &f)) < 0)
             return no_memory(err);
+    }
     for (size_t k = 0; k < n_ties; k++) {
         const struct query_field *f = r->either && k ? &r->also[k - 1] : &r->keys[k];
         if ((x->ties[x->n_ties++] = query_plan_field_add(p, f)) < 0)

@@ -408,6 +408,13 @@ class Command(unittest.TestCase):
         row = json.loads(traffic.query("-a", "-O", "bytes", "-n", "1", "-o", "ndjson").stdout)
         self.assertLess({"proto", "src_port", "dst_port", "tcp_flags", "in_bytes", "aggr_flows"}, set(row))
 
+    def test_flows_of_groups(self):
+        """Asked for by the column's name, they are the number of flows, whatever the order."""
+        for order in ("bytes", "flows"):
+            for name in ("flows", "n_flows"):
+                rows = traffic.query("-A", "proto", "-n", "0", "-O", order, "-o", f"ndjson:proto,{name}").stdout.splitlines()
+                self.assertEqual(sum(json.loads(row)[name] for row in rows), FLOWS)
+
     def test_files_of_a_result(self):
         """What -w names is written through links, as it is when it is no file, and never left in parts."""
         with tempfile.TemporaryDirectory() as here:
