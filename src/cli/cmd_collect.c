@@ -12,9 +12,9 @@
 #include "collect/socket.h"
 
 struct collect_args {
-    const char *host, *archive, *file, *state, *stats_format, *scope, *sync, *workers;
+    const char *host, *archive, *file, *state, *stats_format, *scope, *sync, *workers, *tee_source;
     uint64_t port;
-    struct opt_strs listen, read, allow, exporter_scope, sampling, quirk, elements;
+    struct opt_strs listen, read, allow, tee, exporter_scope, sampling, quirk, elements;
     bool debug, no_state, no_compact;
     uint64_t rotate, keep, max_size, min_free;
     uint64_t stats_interval, flush, compress, receive_buffer, queue, output_queue;
@@ -44,6 +44,7 @@ static const struct collect_args collect_defaults = {
 };
 
 static const char *const formats[] = {"text", "json", NULL};
+static const char *const tee_sources[] = {"own", "exporter", NULL};
 static const char *const scopes[] = {"address", "port", NULL};
 /* By enum archive_sync. */
 static const char *const syncs[] = {"close", "flush", "never", NULL};
@@ -66,6 +67,8 @@ static const struct opt collect_opts[] = {
     {"output", 0, OPT_STR, AT(file), "FILE", "the same as --file"},
     {"debug", 'D', OPT_FLAG, AT(debug), NULL, "say what was done with every packet"},
     {"allow", 0, OPT_STRS, AT(allow), "CIDR", "take packets from this network alone; may be repeated"},
+    {"tee", 0, OPT_STRS, AT(tee), "HOST:PORT", "pass every datagram that is let in on to this collector, as it came, over UDP; may be repeated"},
+    {"tee-source", 0, OPT_CHOICE, AT(tee_source), "WHO", "whose address such datagrams come from: own, or exporter, which needs CAP_NET_RAW (default exporter where that is allowed, else own)", tee_sources},
     {"stats-interval", 0, OPT_SPAN, AT(stats_interval), "SPAN", "print the accounting this often, 0 for never (default 60s)"},
     {"stats-format", 0, OPT_CHOICE, AT(stats_format), "FORMAT", "text or json (default text)", formats},
     {"flush", 0, OPT_SPAN, AT(flush), "SPAN", "longest time before what was decoded is in the file (default 1s, with --file 500ms)"},
@@ -99,7 +102,7 @@ static const struct opt collect_opts[] = {
 /* What run() owns. */
 struct made {
     struct collector_config config;
-    weir_endpoint *listen;
+    weir_endpoint *listen, *tee;
     struct collector_exporter *exporters;
     weir_elements *elements;
     struct archive_options archive;
@@ -193,6 +196,54 @@ static int add_addresses(struct made *m, const struct collect_args *a)
             return opt_usage(&cmd_collect, "--allow %s", err.msg);
     m->config.listen = m->listen;
     m->config.n_listen = n;
+    return 0;
+}
+
+/* HOST:PORT, a name or an address. */
+static int add_target(const char *text, weir_endpoint *e)
+{
+    weir_err err = {0};
+    const char *colon = strrchr(text, ':');
+    char host[256];
+    if (sock_parse(text, e, &err) == WEIR_OK && e->port)
+        return 0;
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    bool name = len && len < sizeof host && *text != '[' && !memchr(text, ':', len);
+    char *end = NULL;
+    unsigned long port = name ? strtoul(colon + 1, &end, 10) : 0;
+    if (!name || !end || *end || colon[1] < '0' || colon[1] > '9' || !port || port > 65535)
+        return opt_usage(&cmd_collect,
+                         "--tee %s: write HOST:PORT, as in 192.0.2.1:2055 or [2001:db8::1]:2055",
+                         text);
+    memcpy(host, text, len);
+    host[len] = 0;
+    if (sock_resolve(host, (uint16_t)port, e, &err) == WEIR_OK)
+        return 0;
+    log_error("--tee %s: no address is known for %s", text, host);
+    return 1;
+}
+
+static int add_tee(struct made *m, const struct collect_args *a)
+{
+    if (a->tee.n && a->read.n)
+        return opt_usage(&cmd_collect, "--tee passes on what is received, not captures (--read)");
+    if (a->tee_source && !a->tee.n)
+        return opt_usage(&cmd_collect, "--tee-source says nothing without --tee");
+    m->tee = calloc(a->tee.n + 1, sizeof *m->tee);
+    if (!m->tee) {
+        log_error("out of memory");
+        return 1;
+    }
+    for (size_t i = 0; i < a->tee.n; i++) {
+        int r = add_target(a->tee.items[i], &m->tee[i]);
+        if (r)
+            return r;
+    }
+    m->config.tee = m->tee;
+    m->config.n_tee = a->tee.n;
+    m->config.tee_source = !a->tee_source                      ? TEE_SOURCE_ANY
+                           : strcmp(a->tee_source, "own") == 0 ? TEE_SOURCE_OWN
+                                                               : TEE_SOURCE_EXPORTER;
     return 0;
 }
 
@@ -321,7 +372,8 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
     if (!a->waiting_time)
         return opt_usage(&cmd_collect, "--waiting-time: 1s or more");
     if ((r = add_addresses(m, a)) || (r = add_exporters(m, a)) || (r = add_archive(m, a)) ||
-        (r = add_files(m, a)) || (r = add_elements(m, a)) || (r = add_workers(m, a)))
+        (r = add_files(m, a)) || (r = add_elements(m, a)) || (r = add_workers(m, a)) ||
+        (r = add_tee(m, a)))
         return r;
     struct collector_config *c = &m->config;
     c->read = a->read.items;
@@ -368,6 +420,7 @@ static int collect_run(const void *args, int n, char **operands)
     weir_elements_free(m.elements);
     free(m.exporters);
     free(m.listen);
+    free(m.tee);
     free(m.state);
     return r;
 }
@@ -388,5 +441,6 @@ const struct cmd cmd_collect = {
         "weir collect -p 9995 -o flows.gz       # lines of JSON in a compressed file\n"
         "weir collect --listen '[::1]:9995' -o - # plain JSON lines on standard output\n"
         "weir collect -r capture.pcap -o flows.gz # from a capture instead\n"
-        "weir collect --allow 192.0.2.0/24 -o flows.gz # from these exporters alone\n",
+        "weir collect --allow 192.0.2.0/24 -o flows.gz # from these exporters alone\n"
+        "weir collect --tee 192.0.2.9:2055      # and pass everything on to another collector\n",
 };

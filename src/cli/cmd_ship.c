@@ -372,7 +372,7 @@ out:
 
 const struct cmd cmd_ship = {
     .name = "ship",
-    .what = "deliver an archive to Kafka, ClickHouse, files, and go on behind it",
+    .what = "deliver an archive to Kafka, ClickHouse, collectors, files, and go on behind it",
     .operands = "DESTINATION...",
     .opts = ship_opts,
     .args_size = sizeof(struct ship_args),
@@ -383,5 +383,6 @@ const struct cmd cmd_ship = {
         "line\n"
         "weir ship --begin now file:- | jq .src_addr      # what comes from now on\n"
         "weir ship 'command:gzip > flows.ndjson.gz'       # into a command\n"
+        "weir ship ipfix://192.0.2.9:4739                 # to another collector\n"
         "weir ship --status                               # how far each destination has got\n",
 };

@@ -26,7 +26,9 @@ enum {
     ROUND = 256,   /* packets of a capture between two looks for signals */
     TEXT_EXPORTERS = 100,
     PORT_TRIES = 16,
-    LOG_WAIT_MS = 200 /* a reader of stderr that stalls is waited for */
+    TEE_QUEUE = 32 << 20, /* octets */
+    TEE_S = 1,            /* at the end: how long what is to be passed on is */
+    LOG_WAIT_MS = 200     /* a reader of stderr that stalls is waited for */
 };
 
 /* A warning that may come again and again. */
@@ -49,6 +51,7 @@ struct collector {
     unsigned n_feeds, n_receivers;
     feed **feeds;
     receiver **receivers;
+    tee *tee; /* NULL: nothing is passed on */
 
     pthread_mutex_t lock; /* of the report that is being gathered */
     struct stats_part *parts;
@@ -57,8 +60,9 @@ struct collector {
 
     bool reader_gone, stopping;
     int64_t next_stats, next_look;
-    struct repeated refused_warning, drop_warning, queue_warning, error_warning, steer_warning;
-    uint64_t drops_told, dropped_told, refused_told, errors_told;
+    struct repeated refused_warning, drop_warning, queue_warning, error_warning, steer_warning,
+        tee_warning, target_warning;
+    uint64_t drops_told, dropped_told, refused_told, errors_told, tee_told, failed_told;
 };
 
 static bool due(struct repeated *r, unsigned long *held)
@@ -107,16 +111,23 @@ static void print_stats(struct collector *c)
     }
     for (size_t i = 0; i < s.n_socks; i++)
         s.kernel_drops += socks[i].kernel_drops;
+    struct tee_target_counters *targets = calloc(c->cfg->n_tee + 1, sizeof *targets);
+    if (c->tee && targets) {
+        tee_read(c->tee, &s.tee, targets);
+        s.targets = targets;
+        s.n_targets = tee_n_targets(c->tee);
+    }
     base_buf b = {0};
     if (c->cfg->stats_as_json)
         stats_json(&b, &s);
     else
         stats_text(&b, &s, "weir collect: stats: ", TEXT_EXPORTERS);
-    if (b.failed || !socks)
+    if (b.failed || !socks || !targets)
         log_error("out of memory: no statistics");
     else
         log_text(b.data, b.len);
     base_buf_done(&b);
+    free(targets);
     free(socks);
 }
 
@@ -178,6 +189,37 @@ static bool heed_signals(struct collector *c)
         }
     }
     return stop || c->reader_gone;
+}
+
+/* What was not passed on. */
+static void warn_of_tee(struct collector *c)
+{
+    struct tee_counters n;
+    struct tee_target_counters *targets, worst = {0};
+    uint64_t failed = 0;
+    unsigned long held;
+    if (!c->tee || !(targets = calloc(c->cfg->n_tee, sizeof *targets)))
+        return;
+    tee_read(c->tee, &n, targets);
+    for (size_t i = 0; i < tee_n_targets(c->tee); i++) {
+        uint64_t of_this = targets[i].failed + targets[i].refused;
+        failed += of_this;
+        if (of_this >= worst.failed + worst.refused && of_this)
+            worst = targets[i];
+    }
+    free(targets);
+    if (n.dropped > c->tee_told && due(&c->tee_warning, &held)) {
+        log_warning("passing on is too slow: %" PRIu64 " datagrams so far were not (--tee)",
+                    n.dropped);
+        c->tee_told = n.dropped;
+    }
+    if (failed > c->failed_told && due(&c->target_warning, &held)) {
+        char name[WEIR_ENDPOINT_TEXT];
+        (void)weir_endpoint_text(&worst.at, name);
+        log_warning("passing on to %s: %s (%" PRIu64 " times so far)", name,
+                    strerror(worst.last_error), worst.failed + worst.refused);
+        c->failed_told = failed;
+    }
 }
 
 static void warn_of_drops(struct collector *c)
@@ -251,6 +293,7 @@ static bool look_around(struct collector *c, int timeout_ms)
     if (now >= c->next_look) {
         c->next_look = now + BELL_S;
         warn_of_drops(c);
+        warn_of_tee(c);
     }
     return ready > 0 && heed_signals(c);
 }
@@ -432,6 +475,47 @@ static bool open_sockets(struct collector *c, weir_err *err)
     return good;
 }
 
+/* After the sockets are open: what is received on any of them goes to others, too. */
+static bool open_tee(struct collector *c, weir_err *err)
+{
+    const struct tee_options o = {.targets = c->cfg->tee,
+                                  .n_targets = c->cfg->n_tee,
+                                  .source = c->cfg->tee_source,
+                                  .n_feeders = c->n_receivers,
+                                  .queue_octets = TEE_QUEUE};
+    int why;
+    size_t n = receiver_n_socks(c->receivers[0]); /* the others' are at the same addresses */
+    struct sock *socks = calloc(n, sizeof *socks);
+    struct feed_counters none;
+    if (!socks) {
+        (void)weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
+        return false;
+    }
+    receiver_socks(c->receivers[0], socks, &none);
+    for (size_t i = 0; i < c->cfg->n_tee; i++) {
+        char name[WEIR_ENDPOINT_TEXT];
+        if (!tee_is_loop(&c->cfg->tee[i], socks, n))
+            continue;
+        (void)weir_endpoint_text(&c->cfg->tee[i], name);
+        (void)weir_err_set(err, WEIR_EINVAL, 0,
+                           "--tee %s: this collector listens there, datagrams would go round for "
+                           "ever",
+                           name);
+        free(socks);
+        return false;
+    }
+    free(socks);
+    if (tee_new(&o, &c->tee, &why, err) != WEIR_OK)
+        return false;
+    if (why)
+        log_warning("datagrams are passed on from this machine's address, not from the exporter's: "
+                    "%s (grant CAP_NET_RAW, or pass --tee-source own)",
+                    strerror(why));
+    for (unsigned i = 0; i < c->n_receivers; i++)
+        receiver_tee(c->receivers[i], c->tee);
+    return true;
+}
+
 static bool setup_signals(struct collector *c, weir_err *err)
 {
     sigset_t set;
@@ -496,7 +580,7 @@ static bool setup(struct collector *c, weir_err *err)
     if (settled)
         worker_forget_others(cfg, c->n_workers);
     if (c->live)
-        return open_sockets(c, err);
+        return open_sockets(c, err) && (!cfg->n_tee || open_tee(c, err));
     c->feeds[0] = feed_new(&cfg->allow, c->queues, c->n_workers);
     c->n_feeds = c->feeds[0] != NULL;
     if (!c->n_feeds)
@@ -558,6 +642,8 @@ static bool start_workers(struct collector *c, weir_err *err)
         if (worker_start(c->workers[i], f, r, err) != WEIR_OK)
             return false;
     }
+    if (c->tee && tee_start(c->tee, err) != WEIR_OK)
+        return false;
     for (unsigned i = 0; i < c->n_receivers; i++)
         if (receiver_start(c->receivers[i], err) != WEIR_OK)
             return false;
@@ -649,7 +735,10 @@ static bool work(struct collector *c)
         stop_by(c);
     for (unsigned i = 0; i < c->n_receivers; i++)
         receiver_stop(c->receivers[i], DRAIN_S * (int64_t)BELL_S, worker_room(c->workers[i]));
+    if (c->tee)
+        tee_stop(c->tee, bell_now() + TEE_S * (int64_t)BELL_S);
     warn_of_drops(c);
+    warn_of_tee(c);
     keeper_stop(k);
     good &= finish(c);
     return good && (c->live || all_decoded(c));
@@ -674,6 +763,7 @@ int collector_run(const struct collector_config *config)
     good = good && work(&c);
     for (unsigned i = 0; i < c.n_receivers; i++)
         receiver_free(c.receivers[i]);
+    tee_free(c.tee);
     for (unsigned i = 0; i < c.n_feeds; i++)
         feed_free(c.feeds[i]);
     if (c.parts)

@@ -4,6 +4,7 @@
  *   for each worker   receiving   takes datagrams, refuses strangers       -> pktq ->
  *                     decoding    owns decoder, open chunk and account     -> writer's queue ->
  *                     writing     encodes, writes, waits out a full disk; state and checkpoint
+ *   passing thread    sends what was received on to other collectors, if there are any (tee.h)
  *   keeping thread    merges and expires the archive's files, when there is nothing better to do
  *
  * The queues are bounded. When the output is slow the packets wait as they came, which is compact; only when that
@@ -16,6 +17,7 @@
 #include "archive/archive.h"
 #include "collect/allow.h"
 #include "collect/keeper.h"
+#include "collect/tee.h"
 
 /* Setting of one exporter. */
 struct collector_exporter {
@@ -46,6 +48,9 @@ struct collector_config {
     uint64_t output_queue_octets; /* text between decoding and writing */
     uint64_t max_held_octets;     /* unfinished lines of packets that wait */
     struct allow allow;
+    const weir_endpoint *tee; /* n_tee collectors that datagrams are passed on to; not with read */
+    size_t n_tee;
+    enum tee_source tee_source;
     weir_decoder_options decoder;
     const struct collector_exporter *exporters;
     size_t n_exporters;

@@ -109,6 +109,11 @@ void feed_packet(feed *f, const weir_endpoint *from, int64_t received_ns, const 
     }
 }
 
+bool feed_lets_in(const feed *f, const weir_endpoint *from)
+{
+    return allow_match(f->allow, from);
+}
+
 bool feed_fits(feed *f, const weir_endpoint *from, size_t len)
 {
     return pktq_fits(f->queues[steer_of(from, f->n_queues)].packets, len);

@@ -37,6 +37,7 @@ void feed_free(feed *f); /* takes NULL */
  * who can wait. */
 void feed_packet(feed *f, const weir_endpoint *from, int64_t received_ns, const uint8_t *data,
                  size_t len);
+bool feed_lets_in(const feed *f, const weir_endpoint *from); /* it is not refused */
 bool feed_fits(feed *f, const weir_endpoint *from, size_t len);
 void feed_commit(feed *f);
 void feed_ring(feed *f);

@@ -26,6 +26,7 @@ struct receiver {
     struct sock *socks;
     size_t n_socks;
     feed *feed;
+    tee *tee; /* NULL: nothing is passed on */
     unsigned index, n_workers;
     sock_batch *batch;
     struct pollfd *poll; /* n_socks and stop_fd */
@@ -100,6 +101,8 @@ static size_t push(receiver *r, const struct sock_message *m, int64_t wait_until
             bell_wait(r->room, bell_now() + WAIT_NS);
         }
         feed_packet(r->feed, &m->from, m->received_ns, m->data + at, len);
+        if (r->tee && feed_lets_in(r->feed, &m->from))
+            tee_put(r->tee, r->index, &m->from, m->data + at, len);
         n++;
         at += len;
     } while (at < m->len);
@@ -133,6 +136,8 @@ static size_t receive(receiver *r, struct sock *s, int64_t wait_until, int64_t *
         r->errors++;
         r->last_error = failed;
     }
+    if (r->tee)
+        tee_commit(r->tee, r->index);
     feed_commit(r->feed); /* within the lock: a socket's count and the feed's belong together */
     (void)pthread_mutex_unlock(&r->lock);
     r->octets += octets;
@@ -165,6 +170,14 @@ static int64_t nap_of(receiver *r, uint64_t octets, int64_t took)
     return ns > NAP_MAX_NS ? NAP_MAX_NS : (int64_t)ns;
 }
 
+/* Wake those behind. */
+static void ring(receiver *r)
+{
+    feed_ring(r->feed);
+    if (r->tee)
+        tee_ring(r->tee, r->index);
+}
+
 static void *run(void *arg)
 {
     receiver *r = arg;
@@ -183,10 +196,10 @@ static void *run(void *arg)
             size_t n = p[i].revents ? receive(r, &r->socks[i], 0, &newest_ns) : 0;
             most = n > most ? n : most;
         }
-        if (feed_waiting(r->feed) && !ring_by)
+        if ((feed_waiting(r->feed) || (r->tee && tee_waiting(r->tee, r->index))) && !ring_by)
             ring_by = bell_now() + RING_MS * BELL_MS;
         if (feed_waiting(r->feed) == 2 || !most || (ring_by && bell_now() >= ring_by)) {
-            feed_ring(r->feed);
+            ring(r);
             ring_by = 0;
         }
         int64_t now = bell_now(), nap_ns = nap_of(r, r->octets - before, now - looked);
@@ -198,8 +211,13 @@ static void *run(void *arg)
         }
     }
     drain(r, atomic_load(&r->drain_ns));
-    feed_ring(r->feed);
+    ring(r);
     return NULL;
+}
+
+void receiver_tee(receiver *r, tee *t)
+{
+    r->tee = t;
 }
 
 weir_status receiver_start(receiver *r, weir_err *err)

@@ -5,6 +5,7 @@
 
 #include "collect/feed.h"
 #include "collect/socket.h"
+#include "collect/tee.h"
 
 typedef struct receiver receiver;
 
@@ -12,6 +13,8 @@ typedef struct receiver receiver;
  * are counted as misdirected (n_workers 1: none are). NULL: err says why. */
 receiver *receiver_new(struct sock *socks, size_t n, feed *f, unsigned index, unsigned n_workers,
                        weir_err *err);
+/* Pass on what is let in, as feeder `index`. Before the start; t is borrowed until receiver_stop. */
+void receiver_tee(receiver *r, tee *t);
 weir_status receiver_start(receiver *r, weir_err *err);
 
 /* Take what had arrived when this is called, within drain_ns, and end the thread. */

@@ -191,6 +191,25 @@ static struct stats_part sum_of(const struct stats *s)
     return all;
 }
 
+static void json_tee(base_buf *b, const struct stats *s)
+{
+    base_buf_printf(b,
+                    "\"tee\":{\"datagrams\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"queued\":%" PRIu64
+                    ",\"done\":%" PRIu64 ",\"targets\":[",
+                    s->tee.datagrams, s->tee.dropped, s->tee.queued, s->tee.done);
+    for (size_t i = 0; i < s->n_targets; i++) {
+        const struct tee_target_counters *t = &s->targets[i];
+        char name[WEIR_ENDPOINT_TEXT];
+        (void)weir_endpoint_text(&t->at, name);
+        base_buf_printf(b,
+                        "%s{\"address\":\"%s\",\"source\":\"%s\",\"sent\":%" PRIu64
+                        ",\"failed\":%" PRIu64 ",\"refused\":%" PRIu64 "}",
+                        i ? "," : "", name, t->keeps ? "exporter" : "own", t->sent, t->failed,
+                        t->refused);
+    }
+    base_buf_str(b, "]},");
+}
+
 void stats_json(base_buf *b, const struct stats *s)
 {
     struct stats_part all = sum_of(s);
@@ -210,7 +229,10 @@ void stats_json(base_buf *b, const struct stats *s)
                         ",\"kernel_drops\":%" PRIu64 ",\"receive_buffer\":%" PRIu64 "}",
                         i ? "," : "", s->socks[i].name, s->socks[i].datagrams, s->socks[i].octets,
                         s->socks[i].kernel_drops, s->socks[i].receive_buffer);
-    base_buf_str(b, "]},\"decode\":{");
+    base_buf_str(b, "]},");
+    if (s->n_targets)
+        json_tee(b, s);
+    base_buf_str(b, "\"decode\":{");
     json_counters(b, &all.decode);
     const struct writer_counters *o = &all.out;
     base_buf_printf(
@@ -331,6 +353,24 @@ static void text_exporters(base_buf *b, const struct stats *s, const char *prefi
     free(all);
 }
 
+static void text_tee(base_buf *b, const struct stats *s, const char *prefix)
+{
+    base_buf_printf(b,
+                    "%stee datagrams %" PRIu64 " = dropped %" PRIu64 " + queued %" PRIu64
+                    " + done %" PRIu64 "\n",
+                    prefix, s->tee.datagrams, s->tee.dropped, s->tee.queued, s->tee.done);
+    for (size_t i = 0; i < s->n_targets; i++) {
+        const struct tee_target_counters *t = &s->targets[i];
+        char name[WEIR_ENDPOINT_TEXT];
+        (void)weir_endpoint_text(&t->at, name);
+        base_buf_printf(b,
+                        "%stee to %s from %s: done %" PRIu64 " = sent %" PRIu64 " + failed %" PRIu64
+                        "; refused %" PRIu64 "\n",
+                        prefix, name, t->keeps ? "the exporters" : "this machine",
+                        t->sent + t->failed, t->sent, t->failed, t->refused);
+    }
+}
+
 void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t max_exporters)
 {
     struct stats_part all = sum_of(s);
@@ -340,6 +380,8 @@ void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t m
                     " + queued %" PRIu64 " + fed %" PRIu64 "; dropped by the kernel %" PRIu64 "\n",
                     prefix, s->datagrams, s->refused, s->dropped, s->pushed - all.fed, all.fed,
                     s->kernel_drops);
+    if (s->n_targets)
+        text_tee(b, s, prefix);
     text_laws(b, c, prefix, "");
     const struct writer_counters *o = &all.out;
     base_buf_printf(b,

@@ -4,6 +4,7 @@
  *   packets = decoded + waiting + expired + rejected                         (decode, and each exporter)
  *   records = flows + options + rejected                                     (the same)
  *   packets rendered = written + queued + lost, records likewise             (output)
+ *   datagrams let in = dropped + queued + done, done = sent + failed         (tee, each target)
  *
  * What the kernel dropped and what sequence numbers say is missing never arrived: they stand beside. */
 #ifndef COLLECT_STATS_H
@@ -13,6 +14,7 @@
 
 #include "base/buf.h"
 #include "collect/socket.h"
+#include "collect/tee.h"
 #include "collect/writer.h"
 #include "flow/normalise.h"
 
@@ -47,6 +49,9 @@ struct stats {
     uint64_t pushed;  /* into the queues */
     uint64_t kernel_drops;
     uint64_t receive_errors, misdirected;
+    const struct tee_target_counters *targets; /* n_targets, of --tee */
+    size_t n_targets;
+    struct tee_counters tee;
     bool archive;                   /* false: lines are written */
     const struct stats_part *parts; /* n_parts, one a worker */
     size_t n_parts;

@@ -8,7 +8,8 @@
 #include <string.h>
 
 static const struct ship_destination_ops *const all[] = {
-    &ship_clickhouse, &ship_clickhouses, &ship_kafka, &ship_file, &ship_command, NULL};
+    &ship_clickhouse, &ship_clickhouses, &ship_kafka,   &ship_ipfix_udp,
+    &ship_ipfix_tcp,  &ship_file,        &ship_command, NULL};
 
 const struct ship_destination_ops *const *ship_destinations(void)
 {

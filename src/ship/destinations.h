@@ -4,7 +4,7 @@
 
 #include "ship/destination.h"
 
-extern const struct ship_destination_ops ship_clickhouse, ship_clickhouses, ship_kafka, ship_file,
-    ship_command;
+extern const struct ship_destination_ops ship_clickhouse, ship_clickhouses, ship_kafka,
+    ship_ipfix_udp, ship_ipfix_tcp, ship_file, ship_command;
 
 #endif
