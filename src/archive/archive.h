@@ -41,6 +41,8 @@ struct archive_options {
     uint64_t
         file_octets; /* a file that has grown to this is closed and another one begun; 0: 1 GiB */
     enum archive_sync sync;
+    bool
+        closer; /* files are closed by a thread of their own; false: within the call that finds them due */
     int zstd_level; /* 0: 1 */
     void (*log)(void *user,
                 const char *text); /* what recovery did and what went wrong; may be NULL */
@@ -65,7 +67,8 @@ weir_status archive_writer_store(archive_writer *w, const flow_batch *b, int64_t
 /* The slot a time belongs to, by its first moment: batches should not span two of them. */
 int64_t archive_slot(const archive_writer *w, int64_t received_ns);
 
-/* Time passes: closes files whose slot is over by more than a flush (live collectors call it every second). */
+/* Time passes: closes files whose slot is over by more than a flush (live collectors call it every second). The first
+ * failure, with o->closer one of an earlier call; it will be tried again. */
 weir_status archive_writer_tick(archive_writer *w, int64_t now_ns, weir_err *err);
 
 /* A rate that became known after the data: applied to rows of open files that are not yet in a row group. */

@@ -380,11 +380,38 @@ void archive_sync_dir(const char *dir)
     }
 }
 
+void archive_sync_dirs(const char *dir, const char *root)
+{
+    char *path = strdup(dir);
+    size_t least = strlen(root);
+    for (char *end; path; *end = 0) {
+        archive_sync_dir(path);
+        end = strrchr(path, '/');
+        if (!end || (size_t)(end - path) < least)
+            break;
+    }
+    free(path);
+}
+
+/* The length of what stands before the last name of a path, without slashes at its end; 0: nothing. */
+static size_t parent_length(const char *dir)
+{
+    size_t len = strlen(dir);
+    while (len > 1 && dir[len - 1] == '/')
+        len--;
+    while (len > 0 && dir[len - 1] != '/')
+        len--;
+    while (len > 1 && dir[len - 1] == '/')
+        len--;
+    return len;
+}
+
 weir_status archive_make_dirs(const char *dir, bool sync, weir_err *err)
 {
-    if (mkdir(dir, 0777) == 0 || errno == EEXIST || errno != ENOENT) {
-        struct stat st;
-        int error = errno;
+    struct stat st;
+    bool made = mkdir(dir, 0777) == 0;
+    int error = errno;
+    if (!made && error != ENOENT) {
         if (stat(dir, &st) != 0)
             return archive_errno(err, error, "make the directory", dir);
         return S_ISDIR(st.st_mode) ? WEIR_OK
@@ -393,18 +420,12 @@ weir_status archive_make_dirs(const char *dir, bool sync, weir_err *err)
     char *parent = strdup(dir);
     if (!parent)
         return archive_no_memory(err);
-    size_t len = strlen(parent);
-    while (len > 1 && parent[len - 1] == '/')
-        len--;
-    while (len > 0 && parent[len - 1] != '/')
-        len--;
-    while (len > 1 && parent[len - 1] == '/')
-        len--;
+    size_t len = parent_length(dir);
     parent[len] = 0;
     weir_status s = WEIR_OK;
-    if (len)
+    if (!made && len)
         s = archive_make_dirs(parent, sync, err);
-    if (s == WEIR_OK && mkdir(dir, 0777) != 0 && errno != EEXIST)
+    if (!made && s == WEIR_OK && mkdir(dir, 0777) != 0 && errno != EEXIST)
         s = archive_errno(err, errno, "make the directory", dir);
     if (s == WEIR_OK && sync)
         archive_sync_dir(len ? parent : ".");

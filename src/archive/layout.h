@@ -74,5 +74,6 @@ weir_status archive_errno(weir_err *err, int error, const char *what, const char
 weir_status archive_no_memory(weir_err *err);
 /* The entries of a directory to disk; failures are not reported (some file systems cannot). */
 void archive_sync_dir(const char *dir);
+void archive_sync_dirs(const char *dir, const char *root); /* of dir and each above it up to root */
 
 #endif

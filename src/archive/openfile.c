@@ -49,7 +49,7 @@ static weir_status put(archive_open *f, int fd, const char *path, uint64_t at, c
             continue;
         if (n <= 0)
             return archive_errno(err, n < 0 ? errno : ENOSPC, "write", path);
-        f->shared->counters.octets += (uint64_t)n;
+        f->counters->octets += (uint64_t)n;
         p += n;
         at += (uint64_t)n;
         len -= (size_t)n;
@@ -194,7 +194,7 @@ static weir_status write_group(archive_open *f, const flow_batch *b, weir_err *e
         return s;
     }
     f->part_good = f->sink_at;
-    f->shared->counters.groups++;
+    f->counters->groups++;
     return WEIR_OK;
 }
 
@@ -294,7 +294,7 @@ weir_status archive_open_store(archive_open *f, const flow_batch *b, weir_err *e
         return s;
     }
     f->rows += rows;
-    struct archive_counters *n = &f->shared->counters;
+    struct archive_counters *n = f->counters;
     *(f->head.table == FLOW_TABLE_FLOWS     ? &n->rows
       : f->head.table == FLOW_TABLE_OPTIONS ? &n->option_rows
                                             : &n->ledger_rows) += rows;
@@ -359,6 +359,7 @@ static archive_open *open_alloc(struct archive_files *shared, const char *dir, c
     if (!f)
         return NULL;
     f->shared = shared;
+    f->counters = &shared->counters;
     f->part = f->journal = -1;
     f->tail_max = -1;
     f->fresh = true;
@@ -377,8 +378,8 @@ static archive_open *open_alloc(struct archive_files *shared, const char *dir, c
 /* The files of a new f. WEIR_EINVAL: a file of its name is there already. */
 static weir_status create(archive_open *f, weir_err *err)
 {
-    bool sync = f->shared->options.sync != ARCHIVE_SYNC_NEVER;
-    WEIR_TRY(archive_make_dirs(f->dir, sync, err));
+    /* Directories reach the disk with what is in them: when the file is closed, unless it may have to be found before. */
+    WEIR_TRY(archive_make_dirs(f->dir, false, err));
     if (access(f->closed_path, F_OK) == 0 || access(f->journal_path, F_OK) == 0)
         return weir_err_set(err, WEIR_EINVAL, 0, "%s exists", f->closed_path);
     f->part = open(f->part_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -393,7 +394,7 @@ static weir_status create(archive_open *f, weir_err *err)
         s = journal_write(f, err);
     }
     if (s == WEIR_OK && f->shared->options.sync == ARCHIVE_SYNC_FLUSH)
-        archive_sync_dir(f->dir);
+        archive_sync_dirs(f->dir, f->shared->dir);
     if (s != WEIR_OK) {
         (void)unlink(f->part_path);
         if (f->journal >= 0)
@@ -528,11 +529,11 @@ weir_status archive_open_finish(archive_open *f, weir_err *err)
         return s;
     }
     if (sync != ARCHIVE_SYNC_NEVER)
-        archive_sync_dir(f->dir);
+        archive_sync_dirs(f->dir, f->shared->dir);
     (void)unlink(f->journal_path);
-    f->shared->counters.files++;
-    f->shared->counters.groups += tail != 0;
-    f->shared->counters.octets_files += f->sink_at;
+    f->counters->files++;
+    f->counters->groups += tail != 0;
+    f->counters->octets_files += f->sink_at;
     return WEIR_OK;
 }
 

@@ -28,6 +28,7 @@ struct archive_files {
 
 typedef struct archive_open {
     struct archive_files *shared;
+    struct archive_counters *counters; /* of shared, or of the thread that closes it */
     struct archive_journal_head head;
     char *dir, *stem; /* of the partition; name without suffix */
     char *part_path, *journal_path, *closed_path;
@@ -48,6 +49,9 @@ typedef struct archive_open {
     base_buf entry, scratch;
     struct archive_rows made; /* memory for rows on their way to the writer */
     uint64_t used; /* number of the last store, for the writer that chooses among its files */
+    struct archive_open *next; /* in a closer's list */
+    weir_status status;        /* of a closer's attempt, and why it failed */
+    weir_err why;
 } archive_open;
 
 void archive_say(const struct archive_files *shared, const char *fmt, ...)

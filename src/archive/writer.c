@@ -1,5 +1,6 @@
 #include "archive/archive.h"
 
+#include "archive/closer.h"
 #include "archive/recover.h"
 
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct archive_writer {
     bool first;           /* it took the lock */
     archive_open *open[MAX_OPEN];
     size_t n_open;
+    archive_closer *closer; /* NULL: none */
     uint64_t stores;
     struct archive_names left; /* files of a crash that wait for room */
     int64_t tried_ns;
@@ -94,6 +96,7 @@ static size_t leave(struct archive_root *root, const archive_writer *w)
 /* Returns how many writers of the archive stay. */
 static size_t writer_free(archive_writer *w)
 {
+    archive_closer_free(w->closer);
     size_t others = w->files.root ? leave(w->files.root, w) : 0;
     for (size_t i = 0; i < w->n_open; i++)
         archive_open_free(w->open[i]);
@@ -158,6 +161,8 @@ weir_status archive_writer_open(const struct archive_options *o, archive_writer 
         set->direct_rows = set->group_rows;
     set->zstd_level = o->zstd_level ? o->zstd_level : 1;
     weir_status s = o->beside ? begin_beside(w, o->beside, o->dir, err) : begin(w, o->dir, err);
+    if (s == WEIR_OK && o->closer)
+        s = archive_closer_new(&w->closer, err);
     if (s != WEIR_OK) {
         (void)writer_free(w);
         return s;
@@ -177,12 +182,33 @@ int64_t archive_slot(const archive_writer *w, int64_t received_ns)
     return slot_of(received_ns, w->files.options.rotate_ns);
 }
 
+/* With a closer: it is on its way. */
 static weir_status close_file(archive_writer *w, size_t i, weir_err *err)
 {
-    WEIR_TRY(archive_open_finish(w->open[i], err));
-    archive_open_free(w->open[i]);
+    if (w->closer) {
+        archive_closer_give(w->closer, w->open[i]);
+    } else {
+        WEIR_TRY(archive_open_finish(w->open[i], err));
+        archive_open_free(w->open[i]);
+    }
     w->open[i] = w->open[--w->n_open];
     return WEIR_OK;
+}
+
+/* What the closer could not close is open again. The first failure. There is room: make_room counts them. */
+static weir_status take_back(archive_writer *w, weir_err *err)
+{
+    weir_status first = WEIR_OK;
+    archive_open *f;
+    while (w->closer && (f = archive_closer_take(w->closer, &w->files.counters))) {
+        if (first == WEIR_OK) {
+            first = f->status;
+            if (err)
+                *err = f->why;
+        }
+        w->open[w->n_open++] = f;
+    }
+    return first;
 }
 
 /* The file, of those that pass the test, which was used longest ago; MAX_OPEN: none. */
@@ -218,7 +244,7 @@ static weir_status make_room(archive_writer *w, enum flow_table table, int64_t s
         s = close_file(w, oldest(w, table, slot, false), &why);
     if (s != WEIR_OK)
         archive_say(&w->files, "%s; will be tried again", why.msg);
-    if (w->n_open < MAX_OPEN)
+    if (w->n_open + (w->closer ? archive_closer_holds(w->closer) : 0) < MAX_OPEN)
         return WEIR_OK;
     if (err)
         *err = why;
@@ -229,18 +255,22 @@ static weir_status file_for(archive_writer *w, const flow_batch *b, int64_t slot
                             archive_open **out, weir_err *err)
 {
     enum flow_table table = flow_batch_table(b);
-    for (size_t i = 0; i < w->n_open; i++) {
-        archive_open *f = w->open[i];
+    for (size_t i = 0; i < w->n_open;) {
+        archive_open *f = w->open[i++];
         if (f->head.table != table || f->head.slot_ns != slot || !archive_open_fits(f, b))
             continue;
-        *out = f;
-        if (f->part_good < w->files.options.file_octets)
-            return WEIR_OK;
-        /* Large enough: its footer would soon take longer to write than rows can wait for. */
+        bool large = f->part_good >= w->files.options.file_octets;
+        if (large && f->status != WEIR_OK)
+            continue; /* a closer's failure: tried again when its time is over */
         weir_err why = {0};
-        if (close_file(w, i, &why) == WEIR_OK)
-            break;
-        archive_say(&w->files, "%s; will be tried again", why.msg);
+        /* Large enough: its footer would soon take longer to write than rows can wait for. */
+        if (large && close_file(w, i - 1, &why) == WEIR_OK) {
+            i--; /* another stands in its place */
+            continue;
+        }
+        if (large)
+            archive_say(&w->files, "%s; will be tried again", why.msg);
+        *out = f;
         return WEIR_OK;
     }
     WEIR_TRY(make_room(w, table, slot, err));
@@ -255,6 +285,9 @@ weir_status archive_writer_store(archive_writer *w, const flow_batch *b, int64_t
     if (flow_batch_rows(b) == 0)
         return WEIR_OK;
     archive_open *f = NULL;
+    weir_err why = {0};
+    if (take_back(w, &why) != WEIR_OK)
+        archive_say(&w->files, "%s; will be tried again", why.msg);
     int64_t length = archive_slot_length(&w->files, flow_batch_table(b));
     WEIR_TRY(file_for(w, b, slot_of(received_ns, length), &f, err));
     f->used = ++w->stores;
@@ -263,7 +296,7 @@ weir_status archive_writer_store(archive_writer *w, const flow_batch *b, int64_t
 
 weir_status archive_writer_tick(archive_writer *w, int64_t now_ns, weir_err *err)
 {
-    weir_status first = WEIR_OK;
+    weir_status first = take_back(w, err);
     for (size_t i = 0; i < w->n_open;) {
         weir_err why = {0};
         weir_status s = WEIR_END;
@@ -307,6 +340,10 @@ weir_status archive_writer_close(archive_writer *w, weir_err *err)
     weir_status first = WEIR_OK;
     if (!w)
         return WEIR_OK;
+    if (w->closer) {
+        archive_closer_wait(w->closer);
+        (void)take_back(w, NULL);
+    }
     for (size_t i = 0; i < w->n_open; i++) {
         weir_err why = {0};
         weir_status s = archive_open_finish(w->open[i], &why); /* if not: the next start does */

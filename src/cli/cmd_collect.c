@@ -274,6 +274,7 @@ static int add_archive(struct made *m, const struct collect_args *a)
     if (a->file)
         return 0;
     m->archive = (struct archive_options){.dir = a->archive ? a->archive : "archive",
+                                          .closer = true,
                                           .rotate_ns = (int64_t)a->rotate,
                                           .sync = sync_of(a->sync),
                                           .log = recovered};

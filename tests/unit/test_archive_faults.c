@@ -3,6 +3,9 @@
 #include "archive_dir.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
 
 ssize_t __real_pwrite64(int fd, const void *p, size_t n, off_t at);
 ssize_t __wrap_pwrite64(int fd, const void *p, size_t n, off_t at);
@@ -24,6 +27,13 @@ static struct {
     uint64_t stored, copied; /* rows; those that were stored when it was copied */
 } plan;
 
+static pthread_mutex_t plan_mutex = PTHREAD_MUTEX_INITIALIZER; /* a closer calls as well */
+static struct {                                                /* fsync waits while it is shut */
+    pthread_mutex_t mutex;
+    pthread_cond_t opened;
+    bool shut;
+} gate = {.mutex = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER};
+
 static void note_call(void)
 {
     if (++plan.calls == plan.crash_at) {
@@ -34,13 +44,26 @@ static void note_call(void)
 
 static bool fails(void)
 {
+    (void)pthread_mutex_lock(&plan_mutex);
     note_call();
-    if (plan.left <= 0 || --plan.left > 0)
-        return false;
-    plan.left = --plan.times > 0;
-    plan.failed++;
-    errno = plan.error;
-    return true;
+    bool failed = plan.left > 0 && --plan.left == 0;
+    if (failed) {
+        plan.left = --plan.times > 0;
+        plan.failed++;
+    }
+    int error = plan.error;
+    (void)pthread_mutex_unlock(&plan_mutex);
+    if (failed)
+        errno = error;
+    return failed;
+}
+
+static unsigned long failed_so_far(void)
+{
+    (void)pthread_mutex_lock(&plan_mutex);
+    unsigned long n = plan.failed;
+    (void)pthread_mutex_unlock(&plan_mutex);
+    return n;
 }
 
 ssize_t __wrap_pwrite64(int fd, const void *p, size_t n, off_t at)
@@ -58,7 +81,22 @@ ssize_t __wrap_pwrite64(int fd, const void *p, size_t n, off_t at)
 int __wrap_fsync(int fd)
 {
     (void)fd; /* without the wait for the disk */
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    (void)pthread_mutex_lock(&gate.mutex);
+    while (gate.shut && pthread_cond_timedwait(&gate.opened, &gate.mutex, &until) == 0)
+        ;
+    (void)pthread_mutex_unlock(&gate.mutex);
     return fails() ? -1 : 0;
+}
+
+static void gate_shut(bool shut)
+{
+    (void)pthread_mutex_lock(&gate.mutex);
+    gate.shut = shut;
+    (void)pthread_cond_broadcast(&gate.opened);
+    (void)pthread_mutex_unlock(&gate.mutex);
 }
 
 int __wrap_fdatasync(int fd)
@@ -69,7 +107,9 @@ int __wrap_fdatasync(int fd)
 
 int __wrap_unlink(const char *path)
 {
+    (void)pthread_mutex_lock(&plan_mutex);
     note_call(); /* a full disk does not hinder it */
+    (void)pthread_mutex_unlock(&plan_mutex);
     return __real_unlink(path);
 }
 
@@ -117,16 +157,15 @@ static unsigned long run_with_failure(struct fixture *f, long call, long times, 
             fixture_expect(f->dir, n, "queueDelay", when);
         }
         n += steps[i].n;
-        if (i % 3 == 0 || plan.failed)
+        if (i % 3 == 0 || failed_so_far())
             fixture_expect(f->dir, n, "queueDelay", when);
         (void)archive_writer_tick(f->w, ns, &err); /* may fail: the file stays open */
     }
-    unsigned long calls = plan.calls;
     weir_err err = {0};
     (void)archive_writer_close(f->w, &err); /* may fail as well: */
     f->w = NULL;
     fixture_expect(f->dir, n, "queueDelay", when);
-    calls = plan.calls > calls ? plan.calls : calls;
+    unsigned long calls = plan.calls;
     fail_at(0, 0, 0);
     fixture_open(f); /* the next start puts that right */
     fixture_expect(f->dir, n, "httpStatus", when);
@@ -165,6 +204,36 @@ static void a_full_disk_for_a_while(void **state)
         empty(f);
         (void)run_with_failure(f, k, 4, ENOSPC);
     }
+}
+
+/* The same with a closer: what fails in its thread is tried again. */
+static void a_full_disk_and_a_closer(void **state)
+{
+    struct fixture *f = *state;
+    f->o.closer = true;
+    f->o.file_octets = 1;
+    a_full_disk_for_a_while(state);
+}
+
+/* A disk that takes its time to close a file does not hold up the next. */
+static void a_slow_disk_and_a_closer(void **state)
+{
+    struct fixture *f = *state;
+    f->o.closer = true;
+    f->o.sync = ARCHIVE_SYNC_CLOSE;
+    f->o.file_octets = 1;
+    fail_at(0, 0, 0);
+    fixture_open(f);
+    gate_shut(true);
+    for (uint64_t i = 0; i < 4; i++)
+        fixture_store(f, i * 2000, 2000, ROWS_START, NULL);
+    assert_int_equal(fixture_count(f, ".parquet"), 0);
+    assert_int_equal(fixture_count(f, ".part"), 4);
+    fixture_expect(f->dir, 8000, NULL, "being closed");
+    gate_shut(false);
+    fixture_close(f);
+    assert_int_equal(fixture_count(f, ".parquet"), 4);
+    fixture_expect(f->dir, 8000, NULL, "closed");
 }
 
 /* The columns of a store that failed are forgotten: another type under the same name is as good. */
@@ -279,8 +348,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(every_call_fails_once),   TEST(every_call_may_be_the_last),
-        TEST(a_full_disk_for_a_while), TEST(a_full_disk_over_slots),
+        TEST(every_call_fails_once),    TEST(every_call_may_be_the_last),
+        TEST(a_full_disk_for_a_while),  TEST(a_full_disk_and_a_closer),
+        TEST(a_slow_disk_and_a_closer), TEST(a_full_disk_over_slots),
         TEST(columns_of_a_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
