@@ -35,7 +35,9 @@ struct receiver {
     int stop_fd;
     uint64_t buffer;       /* octets, of the smallest */
     uint64_t octets;       /* received since it began */
-    uint64_t octets_s;     /* lately */
+    uint64_t octets_s;     /* lately: */
+    int64_t rate_since;    /* measured from there on, bell_now */
+    uint64_t rate_octets;  /* octets then */
     atomic_llong drain_ns; /* 0: not stopping */
     struct bell *room;     /* while draining */
     _Atomic uint64_t misdirected;
@@ -158,12 +160,17 @@ static void drain(receiver *r, int64_t drain_ns)
     }
 }
 
-/* How long it may nap, when `octets` came in the last `took` ns. */
-static int64_t nap_of(receiver *r, uint64_t octets, int64_t took)
+/* How long it may nap. The rate is that of at least as long as the longest nap: what wakes it up comes in bursts. */
+static int64_t nap_of(receiver *r, int64_t now)
 {
-    uint64_t now = took > 0 ? octets * (BELL_S / 1000) / (uint64_t)took * 1000 : 0,
-             faded = r->octets_s - r->octets_s / 8;
-    r->octets_s = now > faded ? now : faded;
+    int64_t took = now - r->rate_since;
+    if (took >= NAP_MAX_NS) {
+        uint64_t rate = (r->octets - r->rate_octets) * (BELL_S / 1000) / (uint64_t)took * 1000,
+                 faded = r->octets_s - r->octets_s / 8;
+        r->octets_s = rate > faded ? rate : faded;
+        r->rate_since = now;
+        r->rate_octets = r->octets;
+    }
     uint64_t burst =
         BURST * r->octets_s > BURST_OCTETS_PER_S ? BURST * r->octets_s : BURST_OCTETS_PER_S;
     uint64_t ns = r->buffer / 2 * (BELL_S / 1000) / (burst / 1000);
@@ -186,14 +193,16 @@ static void *run(void *arg)
         p[i] = (struct pollfd){.fd = r->socks[i].fd, .events = POLLIN};
     p[r->n_socks] = (struct pollfd){.fd = r->stop_fd, .events = POLLIN};
     int64_t ring_by = 0; /* bell_now; 0: nothing waits unseen */
-    int64_t looked = bell_now();
-    uint64_t before = 0;
+    size_t most = 0;     /* messages of a socket, in the last look */
+    r->rate_since = bell_now();
     while (!atomic_load(&r->drain_ns)) {
-        int ready = poll(p, r->n_socks + 1, ring_by ? RING_MS : -1);
-        size_t most = 0;
+        /* While something comes, looking again after a nap is enough: poll might have to be woken up once more. */
+        bool flowing = most > 0;
+        int ready = flowing ? 0 : poll(p, r->n_socks + 1, ring_by ? RING_MS : -1);
         int64_t newest_ns;
-        for (size_t i = 0; ready > 0 && i < r->n_socks; i++) {
-            size_t n = p[i].revents ? receive(r, &r->socks[i], 0, &newest_ns) : 0;
+        most = 0;
+        for (size_t i = 0; (flowing || ready > 0) && i < r->n_socks; i++) {
+            size_t n = flowing || p[i].revents ? receive(r, &r->socks[i], 0, &newest_ns) : 0;
             most = n > most ? n : most;
         }
         if ((feed_waiting(r->feed) || (r->tee && tee_waiting(r->tee, r->index))) && !ring_by)
@@ -202,10 +211,8 @@ static void *run(void *arg)
             ring(r);
             ring_by = 0;
         }
-        int64_t now = bell_now(), nap_ns = nap_of(r, r->octets - before, now - looked);
-        looked = now;
-        before = r->octets;
-        if (most < SOCK_BATCH && nap_ns >= NAP_MIN_NS) {
+        int64_t nap_ns = nap_of(r, bell_now());
+        if (most && most < SOCK_BATCH && nap_ns >= NAP_MIN_NS) {
             struct timespec nap = {.tv_nsec = nap_ns};
             (void)nanosleep(&nap, NULL);
         }
