@@ -766,6 +766,16 @@ static bool put_entry(const struct insides *in, flow_batch *b, uint32_t row, con
            (!e->is_stream || put_stream(b, row, e));
 }
 
+/* Of the collector's own row: from when to when it counts. */
+static bool put_receiver(const struct insides *in, flow_batch *b, uint32_t row)
+{
+    int64_t first_ns = in->own.first_ns < in->told_ns ? in->own.first_ns : in->told_ns;
+    return flow_batch_set_u64(b, FLOW_LEDGER_receive_buffer, row, in->receiver.buffer) &&
+           flow_batch_set_u64(b, FLOW_LEDGER_last, row, (uint64_t)micros(in->told_ns)) &&
+           (first_ns == 0 ||
+            flow_batch_set_u64(b, FLOW_LEDGER_first, row, (uint64_t)micros(first_ns)));
+}
+
 /* Note up to when is counted. No two parts of one minute have the same, and what is cut later has more: by it a reader tells
  * whether what a checkpoint has of a minute is in the archive by now (read.c). */
 static void tell(struct insides *in)
@@ -794,10 +804,7 @@ static bool put_rows(const struct insides *in, flow_batch *b)
         for (uint32_t i = 0; ok && i < n; i++, e = e ? e->next : NULL) {
             ok = put_entry(in, b, row + i, e ? e : &in->own);
             if (ok && !e && in->has_receiver)
-                ok =
-                    flow_batch_set_u64(b, FLOW_LEDGER_receive_buffer, row + i,
-                                       in->receiver.buffer) &&
-                    flow_batch_set_u64(b, FLOW_LEDGER_last, row + i, (uint64_t)micros(in->told_ns));
+                ok = put_receiver(in, b, row + i);
         }
         left -= n;
     }
@@ -1045,12 +1052,23 @@ static uint64_t since(uint64_t now, uint64_t before)
     return now >= before ? now - before : now;
 }
 
+/* When what was listened of this minute began; 0: no minute is known yet. */
+static int64_t listening_since(const struct insides *in, uint64_t listened_us)
+{
+    uint64_t into_us =
+        in->now_ns > in->minute_ns ? (uint64_t)(in->now_ns - in->minute_ns) / 1000 : 0;
+    return in->minute_ns + (listened_us < into_us ? (int64_t)(into_us - listened_us) * 1000 : 0);
+}
+
 void ledger_account_receiver(ledger_account *a, const struct ledger_receiver *totals)
 {
     struct insides *in = a->in;
+    uint64_t listened_us = since(totals->listened_us, in->receiver.listened_us);
     in->own.sums[AT_kernel_drops] += since(totals->kernel_drops, in->receiver.kernel_drops);
     in->own.sums[AT_receive_errors] += since(totals->errors, in->receiver.errors);
-    in->own.sums[AT_listened] += since(totals->listened_us, in->receiver.listened_us);
+    in->own.sums[AT_listened] += listened_us;
+    if (listened_us > 0 && in->own.first_ns == 0)
+        in->own.first_ns = listening_since(in, listened_us);
     in->receiver = *totals;
     in->has_receiver = true;
 }

@@ -910,7 +910,7 @@ static void what_a_row_says(void **state)
     assert_int_equal(number(l.batch, FLOW_LEDGER_listened, r), 99);
     assert_int_equal(number(l.batch, FLOW_LEDGER_receive_buffer, r), 4096);
     assert_false(cell(l.batch, FLOW_LEDGER_domain, r, &v));
-    assert_false(cell(l.batch, FLOW_LEDGER_first, r, &v));
+    assert_int_equal(number(l.batch, FLOW_LEDGER_first, r), EXPORT_NS / 1000 + 10000000 - 99);
     flow_batch_reset(l.batch);
     /* Nothing happens: no row. */
     ledger_account_sample(l.a);
@@ -1202,6 +1202,55 @@ static int64_t told_up_to(const struct life *l)
     return us;
 }
 
+/* The collector's own row says from when it counts: since it has been listening, at most since its minute began. */
+static void listens_since(void **state)
+{
+    (void)state;
+    struct life l = {.rng = 1, .now_ns = MINUTE_NS + 31 * SECOND};
+    l.batch = flow_batch_new(FLOW_TABLE_LEDGER);
+    begin(&l);
+    uint64_t v;
+    struct ledger_receiver r = {.buffer = 4096};
+    (void)ledger_account_time(l.a, l.now_ns);
+    ledger_account_receiver(l.a, &r); /* not yet */
+    r.listened_us = 250000;
+    (void)ledger_account_time(l.a, MINUTE_NS + 32 * SECOND);
+    ledger_account_receiver(l.a, &r);
+    r.listened_us += 1000000;
+    (void)ledger_account_time(l.a, MINUTE_NS + 33 * SECOND);
+    ledger_account_receiver(l.a, &r);
+    ledger_account_cut(l.a);
+    assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
+    assert_int_equal(flow_batch_rows(l.batch), 1);
+    assert_int_equal(number(l.batch, FLOW_LEDGER_first, 0), MINUTE_NS / 1000 + 31750000);
+    assert_int_equal(number(l.batch, FLOW_LEDGER_last, 0), MINUTE_NS / 1000 + 33000000);
+    /* The next part of the minute begins where this one ends. */
+    flow_batch_reset(l.batch);
+    r.listened_us += 2000000;
+    (void)ledger_account_time(l.a, MINUTE_NS + 35 * SECOND);
+    ledger_account_receiver(l.a, &r);
+    (void)ledger_account_time(l.a, MINUTE_NS + MINUTE);
+    assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
+    assert_int_equal(number(l.batch, FLOW_LEDGER_first, 0), MINUTE_NS / 1000 + 33000000);
+    /* What is told of a minute and the end of the one before is of the minute. */
+    flow_batch_reset(l.batch);
+    r.listened_us += 26000000;
+    (void)ledger_account_time(l.a, MINUTE_NS + MINUTE + SECOND);
+    ledger_account_receiver(l.a, &r);
+    (void)ledger_account_time(l.a, MINUTE_NS + 2 * MINUTE);
+    assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
+    assert_int_equal(number(l.batch, FLOW_LEDGER_first, 0), (MINUTE_NS + MINUTE) / 1000);
+    /* Nobody has listened: it does not say. */
+    flow_batch_reset(l.batch);
+    r.kernel_drops++;
+    ledger_account_receiver(l.a, &r);
+    ledger_account_cut(l.a);
+    assert_int_equal(ledger_account_rows(l.a, l.batch, NULL), WEIR_OK);
+    assert_int_equal(flow_batch_rows(l.batch), 1);
+    assert_false(cell(l.batch, FLOW_LEDGER_first, 0, &v));
+    end(&l);
+}
+
 /* Each part of a minute ends with the collector's own row, later than the part before, and a part only goes on. */
 static void parts(void **state)
 {
@@ -1246,6 +1295,7 @@ int main(void)
         cmocka_unit_test(strangers),
         cmocka_unit_test(rows_that_nobody_fetches),
         cmocka_unit_test(saved_octets),
+        cmocka_unit_test(listens_since),
         cmocka_unit_test(parts),
         cmocka_unit_test(memory_is_short),
         cmocka_unit_test(steady_state),
