@@ -101,6 +101,8 @@ struct archive_part {
     const parquet_file *file; /* rows, in order; borrowed from the scan */
     bool open;                /* of a file that is still being written */
     bool tail;                /* rows that are not in a row group yet */
+    int64_t
+        slot_length_ns; /* of the slots of its rows (of a compacted one: the longest), 0: it does not say */
 };
 
 /* path: an archive's directory, a directory of Parquet files (recursively, hidden and _ names left out), or one

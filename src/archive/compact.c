@@ -313,13 +313,20 @@ static weir_status take_file(struct job *j, const struct columns *columns, const
     return s;
 }
 
-/* Earliest begin and latest end of what the inputs' metadata say. */
-struct received {
+/* What the inputs' metadata say: earliest begin and latest end, the longest slot. */
+struct said {
     char min[48], max[48];
+    int64_t slot_length_ns;
+    bool no_slot_length; /* one of them does not say it */
 };
 
-static void note_received(struct received *r, const parquet_file *f)
+static void note_said(struct said *r, const parquet_file *f)
 {
+    int64_t length;
+    if (!archive_seconds(parquet_key_value_find(f, "weir.slot_length"), &length))
+        r->no_slot_length = true;
+    else if (length > r->slot_length_ns)
+        r->slot_length_ns = length;
     const char *min = parquet_key_value_find(f, "weir.received_min");
     const char *max = parquet_key_value_find(f, "weir.received_max");
     if (min && strlen(min) < sizeof r->min && (!*r->min || strcmp(min, r->min) < 0))
@@ -329,8 +336,8 @@ static void note_received(struct received *r, const parquet_file *f)
 }
 
 static weir_status merge_inputs(struct job *j, size_t output, archive_gather *g, parquet_writer *w,
-                                const size_t *keys, struct received *received,
-                                struct input **culprit, weir_err *err)
+                                const size_t *keys, struct said *said, struct input **culprit,
+                                weir_err *err)
 {
     for (size_t i = 0; i < j->n; i++) {
         struct input *in = &j->inputs[i];
@@ -340,7 +347,7 @@ static weir_status merge_inputs(struct job *j, size_t output, archive_gather *g,
         *culprit = in;
         weir_status s = open_file(in->path, &f, err);
         if (s == WEIR_OK) {
-            note_received(received, f);
+            note_said(said, f);
             s = take_file(j, &j->outputs[output], f, g, w, keys, err);
         }
         archive_gather_leave(g);
@@ -353,7 +360,7 @@ static weir_status merge_inputs(struct job *j, size_t output, archive_gather *g,
 }
 
 static weir_status finish(const struct job *j, size_t output, parquet_writer *w,
-                          const struct received *received, weir_err *err)
+                          const struct said *said, weir_err *err)
 {
     base_buf replaces = {0};
     for (size_t i = 0; i < j->n; i++) {
@@ -366,15 +373,20 @@ static weir_status finish(const struct job *j, size_t output, parquet_writer *w,
     base_buf_char(&replaces, 0);
     char id[ARCHIVE_ID_TEXT];
     archive_id_text(id, base_hash_seed());
-    struct parquet_key_value kv[] = {{"weir.table", archive_table_name(j->table)},
-                                     {"weir.id", id},
-                                     {"weir.replaces", replaces.data},
-                                     {"weir.received_min", received->min},
-                                     {"weir.received_max", received->max}};
-    weir_status s =
-        replaces.failed
-            ? archive_no_memory(err)
-            : parquet_writer_finish(w, kv, *received->min && *received->max ? 5 : 3, err);
+    struct parquet_key_value kv[6] = {{"weir.table", archive_table_name(j->table)},
+                                      {"weir.id", id},
+                                      {"weir.replaces", replaces.data}};
+    size_t n = 3;
+    char length[ARCHIVE_SECONDS_TEXT];
+    if (said->slot_length_ns && !said->no_slot_length) {
+        archive_seconds_text(length, said->slot_length_ns);
+        kv[n++] = (struct parquet_key_value){"weir.slot_length", length};
+    }
+    if (*said->min && *said->max) {
+        kv[n++] = (struct parquet_key_value){"weir.received_min", said->min};
+        kv[n++] = (struct parquet_key_value){"weir.received_max", said->max};
+    }
+    weir_status s = replaces.failed ? archive_no_memory(err) : parquet_writer_finish(w, kv, n, err);
     base_buf_done(&replaces);
     return s;
 }
@@ -401,7 +413,7 @@ static weir_status merge(struct job *j, size_t output, struct output *out, struc
     size_t keys[N_KEYS];
     for (size_t i = 0; i < N_KEYS; i++)
         keys[i] = columns_find(columns, key_names[j->table][i]);
-    struct received received = {0};
+    struct said said = {0};
     bool *bloom = choose_blooms(columns);
     parquet_writer *w = NULL;
     archive_gather *g = archive_gather_new(columns->items, columns->n, group_rows);
@@ -417,9 +429,9 @@ static weir_status merge(struct job *j, size_t output, struct output *out, struc
                                        .created_by = archive_created_by()};
     weir_status s = bloom && g ? parquet_writer_new(&o, &schema, &w, err) : archive_no_memory(err);
     if (s == WEIR_OK)
-        s = merge_inputs(j, output, g, w, keys, &received, culprit, err);
+        s = merge_inputs(j, output, g, w, keys, &said, culprit, err);
     if (s == WEIR_OK)
-        s = finish(j, output, w, &received, err);
+        s = finish(j, output, w, &said, err);
     if (s == WEIR_OK && fsync(out->fd) != 0)
         s = archive_errno(err, errno, "sync", out->path);
     parquet_writer_free(w);

@@ -63,6 +63,29 @@ static bool digits(const char **p, size_t n, unsigned *out)
     return true;
 }
 
+void archive_seconds_text(char out[ARCHIVE_SECONDS_TEXT], int64_t ns)
+{
+    int n = snprintf(out, ARCHIVE_SECONDS_TEXT, "%lld", (long long)(ns / ARCHIVE_SECOND));
+    if (n > 0 && ns % ARCHIVE_SECOND)
+        (void)snprintf(out + n, ARCHIVE_SECONDS_TEXT - (size_t)n, ".%09lld",
+                       (long long)(ns % ARCHIVE_SECOND));
+}
+
+bool archive_seconds(const char *text, int64_t *ns)
+{
+    int64_t v = 0, unit = ARCHIVE_SECOND;
+    const char *p = text, *from = text;
+    for (; p && *p >= '0' && *p <= '9' && v <= ARCHIVE_HOUR; p++)
+        v = v * 10 + (*p - '0') * unit;
+    if (p == from)
+        return false;
+    if (*p == '.')
+        for (from = ++p; *p >= '0' && *p <= '9' && unit > 1; p++)
+            v += (*p - '0') * (unit /= 10);
+    *ns = v;
+    return *p == 0 && p != from && v > 0 && v <= ARCHIVE_HOUR;
+}
+
 static bool literal(const char **p, const char *text)
 {
     size_t len = strlen(text);

@@ -41,6 +41,10 @@ const char *archive_table_suffix(enum flow_table table); /* ".parquet" */
 enum { ARCHIVE_PARTITION_TEXT = 32, ARCHIVE_TIME_TEXT = 24 };
 void archive_partition_text(char out[ARCHIVE_PARTITION_TEXT], int64_t ns);
 void archive_time_text(char out[ARCHIVE_TIME_TEXT], int64_t ns);
+/* The length of slots in seconds as metadata has it, "300"; up to an hour. */
+enum { ARCHIVE_SECONDS_TEXT = 24 };
+void archive_seconds_text(char out[ARCHIVE_SECONDS_TEXT], int64_t ns);
+bool archive_seconds(const char *text, int64_t *ns); /* false: NULL, or no such length */
 /* The hour that a path ends in (".../date=2026-11-22/hour=21"); false: none. */
 bool archive_partition_time(const char *path, int64_t *hour_ns);
 

@@ -475,7 +475,7 @@ static void time_value(char out[BASE_TIME_TEXT + 1], int64_t us)
 static weir_status finish_writer(archive_open *f, weir_err *err)
 {
     char slot[BASE_TIME_TEXT + 1], first[BASE_TIME_TEXT + 1], last[BASE_TIME_TEXT + 1], worker[16],
-        id[ARCHIVE_ID_TEXT];
+        id[ARCHIVE_ID_TEXT], length[ARCHIVE_SECONDS_TEXT];
     int64_t min = f->tail_min, max = f->tail_max;
     for (size_t i = 0; i < f->groups.n; i++) {
         const struct archive_group *g = &f->groups.items[i];
@@ -488,15 +488,17 @@ static weir_status finish_writer(archive_open *f, weir_err *err)
     (void)snprintf(worker, sizeof worker, "%u", f->head.worker);
     archive_id_text(id, f->head.id);
     time_value(slot, f->head.slot_ns / 1000);
+    archive_seconds_text(length, f->head.slot_length_ns);
     time_value(first, min);
     time_value(last, max);
     struct parquet_key_value kv[] = {{"weir.table", archive_table_name(f->head.table)},
                                      {"weir.id", id},
                                      {"weir.worker", worker},
                                      {"weir.slot", slot},
+                                     {"weir.slot_length", length},
                                      {"weir.received_min", first},
                                      {"weir.received_max", last}};
-    return parquet_writer_finish(f->writer, kv, max < min ? 4 : ARRAY_LEN(kv), err);
+    return parquet_writer_finish(f->writer, kv, max < min ? 5 : ARRAY_LEN(kv), err);
 }
 
 static void remove_files(archive_open *f)

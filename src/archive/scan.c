@@ -41,6 +41,7 @@ struct bundle {
         parquet_file *file;
         char *path, *memory; /* memory: what file borrows, or NULL */
         bool open, tail;
+        int64_t slot_length_ns;
     } * held;
 };
 
@@ -111,6 +112,11 @@ static weir_status to_memory(void *user, const void *data, size_t len, weir_err 
     return b->failed ? archive_no_memory(err) : WEIR_OK;
 }
 
+static int64_t slot_length(const struct archive_journal_head *h)
+{
+    return h->slot_length_ns > 0 && h->slot_length_ns <= ARCHIVE_HOUR ? h->slot_length_ns : 0;
+}
+
 /* The row groups in .part, with a footer made from the journal. */
 static weir_status add_groups(struct bundle *b, const struct archive_journal *j, struct opened *o,
                               weir_err *err)
@@ -135,7 +141,9 @@ static weir_status add_groups(struct bundle *b, const struct archive_journal *j,
     if (s != WEIR_OK)
         return s;
     o->fd = -1; /* the file's now */
-    return bundle_add(b, (struct held){.file = file, .open = true}, o->path, err);
+    return bundle_add(
+        b, (struct held){.file = file, .open = true, .slot_length_ns = slot_length(&j->head)},
+        o->path, err);
 }
 
 /* The rows that are in no group yet, as a Parquet file in memory. */
@@ -169,9 +177,13 @@ static weir_status add_tail(struct bundle *b, struct archive_journal *j, const s
         base_buf_done(&memory);
         return s;
     }
-    return bundle_add(
-        b, (struct held){.file = file, .memory = memory.data, .open = true, .tail = true}, o->path,
-        err);
+    return bundle_add(b,
+                      (struct held){.file = file,
+                                    .memory = memory.data,
+                                    .open = true,
+                                    .tail = true,
+                                    .slot_length_ns = slot_length(&j->head)},
+                      o->path, err);
 }
 
 /* Whether an open file belongs to what is read: below a directory that is no archive's there may be one, of all tables. */
@@ -250,7 +262,10 @@ static weir_status add_closed(struct bundle *b, struct opened *o, struct archive
             return s;
         }
     }
-    return bundle_add(b, (struct held){.file = file}, o->path, err);
+    int64_t length;
+    bool said = archive_seconds(parquet_key_value_find(file, "weir.slot_length"), &length);
+    return bundle_add(b, (struct held){.file = file, .slot_length_ns = said ? length : 0}, o->path,
+                      err);
 }
 
 /* --- one partition --------------------------------------------------------------------------------- */
@@ -607,7 +622,7 @@ weir_status archive_scan_next(archive_scan *s, struct archive_part **parts, size
     out->bundle = b;
     for (size_t i = 0; i < b->n; i++)
         out->parts[i] = (struct archive_part){b->held[i].path, b->held[i].file, b->held[i].open,
-                                              b->held[i].tail};
+                                              b->held[i].tail, b->held[i].slot_length_ns};
     *parts = out->parts;
     *n = b->n;
     return WEIR_OK;

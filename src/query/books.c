@@ -21,6 +21,7 @@ struct file {
     uint64_t name; /* a hash of it: no two files of an archive have the same */
     uint64_t rows;
     int64_t slot_us, first_us, last_us;
+    int64_t length_us; /* of its slot, 0: it does not say */
     bool has_slot, has_times, compacted, open;
 };
 
@@ -104,6 +105,7 @@ void query_books_note(query_books *b, size_t path, const struct archive_part *pa
                            .rows = parquet_n_rows(parts[i].file),
                            .slot_us = parsed.time_ns / 1000,
                            .has_slot = parsed.ours,
+                           .length_us = parts[i].slot_length_ns / 1000,
                            .compacted = parsed.ours && parsed.compacted,
                            .open = parts[i].open};
         times_of(parts[i].file, f);
@@ -131,14 +133,14 @@ bool query_books_times(const query_books *b, int64_t *first_us, int64_t *last_us
 
 /* ---- as books ---- */
 
-/* How long a slot is: no file says it, but each begins at a multiple of it behind the hour. Of few files it may be more than it
- * is, which makes spans longer than they need be. */
+/* How long a slot is where files do not say it: each begins at a multiple of it behind the hour. Of few
+ * files it may be more than it is, which makes spans longer than they need be. */
 static int64_t slot_length(const query_books *b, size_t path)
 {
     int64_t length = HOUR;
     for (size_t i = 0; i < b->n; i++) {
         const struct file *f = &b->files[i];
-        if (f->path != path || !f->has_slot || f->compacted)
+        if (f->path != path || !f->has_slot || f->compacted || f->length_us)
             continue;
         for (int64_t rest = f->slot_us % HOUR; rest;) {
             int64_t next = length % rest;
@@ -154,7 +156,8 @@ static bool stored_of(const struct file *f, int64_t slot, struct ledger_stored *
 {
     if (!f->has_slot && !f->has_times)
         return false;
-    int64_t from = f->slot_us, to = f->slot_us + (f->compacted ? HOUR : slot);
+    int64_t length = f->compacted ? HOUR : f->length_us ? f->length_us : slot;
+    int64_t from = f->slot_us, to = f->slot_us + length;
     bool far = f->has_times && (f->first_us < -INT64_MAX / 4 || f->last_us > INT64_MAX / 4);
     *out = (struct ledger_stored){.first_us = f->has_times ? f->first_us : f->slot_us,
                                   .last_us = f->has_times ? f->last_us : f->slot_us,

@@ -205,6 +205,7 @@ static void hours_become_one_file(void **state)
     parquet_cursor_free(v.cursor);
     assert_int_equal(strlen(parquet_key_value_find(p, "weir.id")), 16);
     assert_int_equal(strlen(parquet_key_value_find(p, "weir.replaces")), 2 * 16 + 1);
+    assert_string_equal(parquet_key_value_find(p, "weir.slot_length"), "300");
     assert_string_equal(parquet_key_value_find(p, "weir.received_min"),
                         "2026-11-22T22:15:00.000000Z");
     assert_string_equal(parquet_key_value_find(p, "weir.received_max"),

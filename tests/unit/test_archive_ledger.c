@@ -159,6 +159,7 @@ static void the_ledger_has_a_table(void **state)
     parquet_file *p = open_file(path);
     assert_string_equal(parquet_key_value_find(p, "weir.table"), "ledger");
     assert_string_equal(parquet_key_value_find(p, "weir.slot"), "2026-11-22T21:00:00.000000Z");
+    assert_string_equal(parquet_key_value_find(p, "weir.slot_length"), "3600");
     all_columns(p);
     parquet_close(p);
     struct stat st;

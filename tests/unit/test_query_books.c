@@ -3,6 +3,7 @@
 
 #include "archive_dir.h"
 
+#include "archive/layout.h"
 #include "query/books.h"
 
 #include <stdlib.h>
@@ -108,26 +109,98 @@ static void slots(void **state)
     EXPECT({65, 0, 60});
 }
 
-/* Of a single slot that begins with the hour nobody knows how long it is. */
+/* Make closed files not say how long their slots are. */
+static void forget_lengths(struct fixture *f)
+{
+    static const char key[] = "weir.slot_length";
+    char path[512];
+    unsigned n = fixture_count(f, ".parquet");
+    assert_int_equal(fixture_find(f->dir, ".parquet", path, sizeof path), n);
+    int fd = open(path, O_RDWR); /* the last one */
+    off_t len = lseek(fd, 0, SEEK_END);
+    char *all = malloc((size_t)len);
+    assert_non_null(all);
+    assert_int_equal(pread(fd, all, (size_t)len, 0), len);
+    char *at = memmem(all, (size_t)len, key, sizeof key - 1);
+    assert_non_null(at);
+    assert_int_equal(pwrite(fd, "was", 3, at - all), 3);
+    assert_int_equal(close(fd), 0);
+    free(all);
+}
+
+static void store_slot(struct fixture *f, double minute)
+{
+    fixture_open(f);
+    store(f, minute, 10, minute);
+    fixture_close(f);
+}
+
 static void longer_slots(void **state)
 {
     struct fixture *f = *state;
     f->o.rotate_ns = 900 * SECOND;
+    store_slot(f, 2);
+    read_books(f, NULL);
+    EXPECT({10, 0, 15});
+    /* Another length from now on. */
+    f->o.rotate_ns = 60 * SECOND;
+    store_slot(f, 17);
+    read_books(f, NULL);
+    EXPECT({10, 0, 15}, {10, 17, 18});
+    /* One that a crash has left says it too. */
     fixture_open(f);
-    store(f, 2, 10, 2);
+    store(f, 21, 10, 21);
+    read_books(f, NULL);
+    EXPECT({10, 0, 15}, {10, 17, 18}, {10, 21, 22});
     fixture_close(f);
+}
+
+/* Of a single slot that begins with the hour nobody knows how long it is, where it does not say so itself. */
+static void slots_of_unknown_length(void **state)
+{
+    struct fixture *f = *state;
+    f->o.rotate_ns = 900 * SECOND;
+    store_slot(f, 2);
+    forget_lengths(f);
     read_books(f, NULL);
     EXPECT({10, 0, 60});
-    fixture_open(f);
-    store(f, 31, 10, 31);
-    fixture_close(f);
+    store_slot(f, 31);
+    forget_lengths(f);
     read_books(f, NULL);
     EXPECT({10, 0, 30}, {10, 30, 60});
-    fixture_open(f);
-    store(f, 47, 10, 47);
-    fixture_close(f);
+    store_slot(f, 47);
+    forget_lengths(f);
     read_books(f, NULL);
     EXPECT({10, 0, 15}, {10, 30, 45}, {10, 45, 60});
+    /* What others say is not about it. */
+    f->o.rotate_ns = 60 * SECOND;
+    store_slot(f, 59);
+    read_books(f, NULL);
+    EXPECT({10, 0, 15}, {10, 30, 45}, {10, 45, 60}, {10, 59, 60});
+}
+
+static void lengths_in_words(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t ns;
+        const char *text;
+    } good[] = {
+        {SECOND, "1"}, {300 * SECOND, "300"}, {3600 * SECOND, "3600"}, {1500000000, "1.500000000"}};
+    static const char *const bad[] = {
+        "",       "0",    "3601",        "-1", "5m", "1.", "1.5s", ".", "99999999999999999999",
+        "3600.1", " 300", "1.0000000001"};
+    char text[ARCHIVE_SECONDS_TEXT];
+    int64_t ns;
+    for (size_t i = 0; i < UNIT_N(good); i++) {
+        archive_seconds_text(text, good[i].ns);
+        assert_string_equal(text, good[i].text);
+        assert_true(archive_seconds(text, &ns));
+        assert_int_equal(ns, good[i].ns);
+    }
+    assert_false(archive_seconds(NULL, &ns));
+    for (size_t i = 0; i < UNIT_N(bad); i++)
+        UNIT_CHECK(!archive_seconds(bad[i], &ns), "'%s'", bad[i]);
 }
 
 static void files_by_name(void **state)
@@ -228,8 +301,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lengths_in_words),
         cmocka_unit_test_setup_teardown(slots, fixture_set_up, tear_down),
         cmocka_unit_test_setup_teardown(longer_slots, fixture_set_up, tear_down),
+        cmocka_unit_test_setup_teardown(slots_of_unknown_length, fixture_set_up, tear_down),
         cmocka_unit_test_setup_teardown(files_by_name, fixture_set_up, tear_down),
         cmocka_unit_test_setup_teardown(while_it_is_written, fixture_set_up, tear_down),
         cmocka_unit_test_setup_teardown(oldest_hour_of_the_ledger, fixture_set_up, tear_down),
