@@ -41,6 +41,7 @@ static const struct collect_args collect_defaults = {
     .queue = 64 * MIB,
     .waiting_time = 3600 * SECOND,
     .idle = 600 * SECOND,
+    .output_queue = UINT64_MAX, /* not said */
 };
 
 static const char *const formats[] = {"text", "json", NULL};
@@ -388,7 +389,7 @@ static int configure(struct made *m, const struct collect_args *a, int n_operand
     c->queue_octets = a->queue;
     /* A batch may be large, and a burst must not be lost; a capture waits. */
     c->output_queue_octets =
-        a->output_queue ? a->output_queue : (a->file || a->read.n ? 64 : 512) * MIB;
+        a->output_queue == UINT64_MAX ? (a->file || a->read.n ? 64 : 512) * MIB : a->output_queue;
     c->decoder = (weir_decoder_options){
         .elements = m->elements,
         .scope = strcmp(a->scope, "port") == 0 ? WEIR_SCOPE_PORT : WEIR_SCOPE_ADDRESS,
