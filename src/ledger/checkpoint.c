@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char magic[8] = "WEIRCHK1";
@@ -139,6 +140,7 @@ weir_status ledger_checkpoint_look(const char *path, struct ledger_checkpoint_st
         size_t len;
         if (fd >= 0 && fstat(fd, &st) == 0) {
             int64_t us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+            out->copy_us[i] = us;
             out->modified_us = us > out->modified_us ? us : out->modified_us;
         }
         out->whole[i] = read_one(fd, MAX_OCTETS, &serial, &data, &len);
@@ -152,6 +154,20 @@ weir_status ledger_checkpoint_look(const char *path, struct ledger_checkpoint_st
     /* They are written in turn: when there is a second one, both have been. */
     for (int i = 0; i < 2; i++)
         out->damaged[i] = out->damaged[i] || (blank[i] && newest > 1);
+    return WEIR_OK;
+}
+
+weir_status ledger_checkpoint_look_twice(const char *path, int *left,
+                                         struct ledger_checkpoint_state *out, weir_err *err)
+{
+    enum { LOOKS = 10, PAUSE_MS = 20 };
+    static const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    WEIR_TRY(ledger_checkpoint_look(path, out, err));
+    for (int i = 0; i<LOOKS && * left> 0 && (out->damaged[0] || out->damaged[1]); i++) {
+        (void)nanosleep(&pause, NULL);
+        *left -= PAUSE_MS;
+        WEIR_TRY(ledger_checkpoint_look(path, out, err));
+    }
     return WEIR_OK;
 }
 

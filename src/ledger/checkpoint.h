@@ -19,8 +19,9 @@ typedef struct ledger_checkpoint ledger_checkpoint;
 
 enum { LEDGER_CHECKPOINTS = 256 }; /* beside an archive, at most */
 
-/* Always there when any is, below DIR. */
+/* Always there when any is, below DIR; but for what somebody removed. */
 #define LEDGER_CHECKPOINT_FIRST "weir.checkpoint-w0.a"
+#define LEDGER_CHECKPOINT_SECOND "weir.checkpoint-w0.b"
 
 /* DIR/weir.checkpoint-wN, for worker N of an archive; malloc'ed, NULL: out of memory. */
 char *ledger_checkpoint_path(const char *dir, unsigned worker);
@@ -50,9 +51,15 @@ struct ledger_checkpoint_state {
     bool whole[2];   /* .a, .b */
     bool damaged[2]; /* torn, no file, not to be read; or gone although it must have been written */
     int64_t modified_us; /* when the newer file was written to last; 0: there is none */
+    int64_t copy_us[2];  /* the same of each */
 };
 weir_status ledger_checkpoint_look(const char *path, struct ledger_checkpoint_state *out,
                                    weir_err *err); /* WEIR_ENOMEM */
+/* The same, again for 200 ms while one looks damaged. *left: milliseconds that may still be spent in this way, of several
+ * checkpoints together; LEDGER_CHECKPOINT_PATIENCE at first. */
+enum { LEDGER_CHECKPOINT_PATIENCE = 1000 };
+weir_status ledger_checkpoint_look_twice(const char *path, int *left,
+                                         struct ledger_checkpoint_state *out, weir_err *err);
 
 /* What it holds. */
 struct ledger_checkpoint_data {

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "ledger/checkpoint.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,7 +11,9 @@
 static const int64_t MINUTE = 60000000, SECOND = 1000000;
 
 enum {
-    SLACK_US = 2000000,   /* so much less than a minute of listening is no interruption */
+    SLACK_US = 2000000, /* so much less than a minute of listening is no interruption */
+    TOLD_US =
+        2000000, /* a checkpoint is written so soon behind the rows that the ledger gets at the end */
     LATE_US = 180000000,  /* the current minute has no row yet, and a row takes its time */
     MAX_SPANS = 1 << 22,  /* minutes with an interruption that are looked at */
     MAX_MINUTES = 1 << 23 /* that are held against the archive */
@@ -41,6 +44,7 @@ static const enum flow_ledger_id used[] = {
     FLOW_LEDGER_sequence_lost,
     FLOW_LEDGER_sequence_unit,
     FLOW_LEDGER_sequence_unsure,
+    FLOW_LEDGER_last,
 };
 
 /* A loss that may go on in the next minute. */
@@ -97,7 +101,8 @@ struct reading {
     struct span
         *proven; /* in which it ran, for it has flows of them that its ledger does not count */
     size_t n_proven, cap_proven;
-    struct astray astray[2]; /* [1]: that may not be asked for */
+    struct astray astray[2];          /* [1]: that may not be asked for */
+    int64_t told[LEDGER_CHECKPOINTS]; /* up to when the rows of each worker count */
     bool failed;
 };
 
@@ -687,6 +692,9 @@ static bool take_row(void *user, const struct ledger_row *row)
     bool collector = !row->exporter_len && !row->version && !row->has_domain;
     if (collector && ledger_has(row, FLOW_LEDGER_listened))
         listened(x, row);
+    int64_t last = ledger_signed(row, FLOW_LEDGER_last);
+    if (collector && row->worker < LEDGER_CHECKPOINTS && last > x->told[row->worker])
+        x->told[row->worker] = last;
     bool here = row->minute_us <= c->to_us && row->minute_us + MINUTE > c->from_us;
     if (!here && !x->books)
         return !x->failed;
@@ -740,6 +748,44 @@ static weir_status read_balanced(struct reading *x, const char *path, struct led
     return st;
 }
 
+/* ---- checkpoints ---- */
+
+/* What a worker counted last is in the newer copy of its checkpoint, until it is in the ledger. Where that one is whole, what is
+ * wrong with the other does not matter. */
+static void look_at_checkpoint(struct reading *x, unsigned worker,
+                               const struct ledger_checkpoint_state *now)
+{
+    ledger_complete *c = x->out;
+    bool whole = now->whole[0] || now->whole[1];
+    int bad = now->damaged[0] ? 0 : 1;
+    int64_t from = minute_at(now->modified_us), to = from + MINUTE;
+    if ((!now->damaged[0] && !now->damaged[1]) || from > c->to_us || to <= c->from_us)
+        return;
+    if (whole ? now->copy_us[bad] && now->copy_us[bad] < now->copy_us[!bad]
+              : now->modified_us <= x->told[worker] + TOLD_US)
+        return;
+    c->damaged_from_us = c->damaged && c->damaged_from_us < from ? c->damaged_from_us : from;
+    c->damaged_to_us = c->damaged && c->damaged_to_us > to ? c->damaged_to_us : to;
+    c->damaged++;
+    c->unread += !whole;
+}
+
+static weir_status look_at_checkpoints(struct reading *x, const char *dir, weir_err *err)
+{
+    int patience = LEDGER_CHECKPOINT_PATIENCE;
+    for (unsigned i = 0; i < LEDGER_CHECKPOINTS; i++) {
+        struct ledger_checkpoint_state now;
+        char *path = ledger_checkpoint_path(dir, i);
+        weir_status st =
+            path ? ledger_checkpoint_look_twice(path, &patience, &now, err)
+                 : weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for the checkpoints");
+        free(path);
+        WEIR_TRY(st);
+        look_at_checkpoint(x, i, &now);
+    }
+    return WEIR_OK;
+}
+
 /* paths, or a batch. */
 static weir_status complete(const char *const *paths, size_t n_paths, struct ledger_books *books,
                             const flow_batch *batch, int64_t from_us, int64_t to_us,
@@ -766,6 +812,7 @@ static weir_status complete(const char *const *paths, size_t n_paths, struct led
         int64_t from = from_us, to = to_us;
         x.books = books ? &books[i] : NULL;
         x.n_minutes = x.n_proven = 0;
+        memset(x.told, 0, sizeof x.told);
         if (x.books)
             ledger_balance_reach(x.books, &from, &to);
         /* A minute more on both sides says whether the collector ran before and after. */
@@ -775,6 +822,8 @@ static weir_status complete(const char *const *paths, size_t n_paths, struct led
                                      .columns = columns};
         weir_status st = batch ? ledger_each_of_batch(batch, &range, take_row, &x, &why)
                                : read_balanced(&x, paths[i], &range, from, to, n_paths == 1, &why);
+        if (!batch && st == WEIR_OK)
+            st = look_at_checkpoints(&x, paths[i], &why);
         if (st != WEIR_OK && (first == WEIR_OK || st == WEIR_ENOMEM)) {
             first = st;
             if (err)
@@ -909,6 +958,10 @@ static bool days_differ(const ledger_complete *c, bool utc)
         from = c->uncounted_from_us < from ? c->uncounted_from_us : from;
         to = c->uncounted_to_us > to ? c->uncounted_to_us : to;
     }
+    if (c->known && c->damaged) {
+        from = c->damaged_from_us < from ? c->damaged_from_us : from;
+        to = c->damaged_to_us > to ? c->damaged_to_us : to;
+    }
     broken_down(from, utc, &a);
     broken_down(to - 1, utc, &b);
     return !same_day(&a, &b);
@@ -1033,7 +1086,7 @@ static bool ends_early(const ledger_complete *c)
 static bool is_sure(const ledger_complete *c)
 {
     return !c->down_us && !c->unnumbered && !c->unsure && !(c->maybe > 0) && !c->uncounted &&
-           !begins_late(c) && !ends_early(c);
+           !c->damaged && !begins_late(c) && !ends_early(c);
 }
 
 /* Flows without account that are not those of before or behind it. */
@@ -1057,6 +1110,17 @@ static void put_edge(base_buf *out, const char *what, int64_t us, bool date, boo
     put_time(out, &t, date);
 }
 
+static void put_damaged(const ledger_complete *c, bool date, bool utc, size_t *n, base_buf *out)
+{
+    if (!c->damaged)
+        return;
+    put_item(out, n);
+    base_buf_str(out, c->unread ? "counts of " : "up to a second of counts ");
+    put_range(out, c->damaged_from_us, c->damaged_to_us, date, utc);
+    base_buf_str(out, c->unread ? " cannot be read: checkpoint damaged"
+                                : " may be missing: checkpoint damaged");
+}
+
 static void put_unknown(const ledger_complete *c, bool utc, base_buf *out)
 {
     bool date = days_differ(c, utc);
@@ -1065,6 +1129,10 @@ static void put_unknown(const ledger_complete *c, bool utc, base_buf *out)
         put_edge(out, c->to_us == INT64_MAX ? " after " : " from ", c->from_us, date, utc);
     if (c->to_us != INT64_MAX)
         put_edge(out, c->from_us == INT64_MIN ? " before " : " to ", c->to_us, date, utc);
+    size_t n = 0;
+    put_damaged(c, true, utc, &n, out);
+    if (n)
+        base_buf_char(out, ')');
 }
 
 void ledger_complete_text(const ledger_complete *c, size_t most, bool utc, base_buf *out)
@@ -1088,6 +1156,7 @@ void ledger_complete_text(const ledger_complete *c, size_t most, bool utc, base_
     }
     put_losses(c, most, date, utc, &n, out);
     put_uncounted(c, date, utc, &n, out);
+    put_damaged(c, date, utc, &n, out);
     static const struct {
         enum ledger_cause cause;
         const char *how;
@@ -1162,6 +1231,11 @@ void ledger_complete_json(const ledger_complete *c, base_buf *out)
             json_time(out, "uncounted_from", c->uncounted_from_us);
             json_time(out, "uncounted_to", c->uncounted_to_us);
         }
+    }
+    base_buf_printf(out, ",\"damaged_checkpoints\":%u", c->damaged);
+    if (c->damaged) {
+        json_time(out, "damaged_from", c->damaged_from_us);
+        json_time(out, "damaged_to", c->damaged_to_us);
     }
     json_time(out, "from", c->from_us);
     json_time(out, "to", c->to_us);

@@ -6,6 +6,7 @@
  *     99.2 % (lost 1,204 flows 21:05-21:10: counted, but not in the archive)
  *     complete as far as known (the collector did not run for 41 min: 20:00-20:41)
  *     complete as far as known (300 flows 21:05-21:10 that the ledger does not count)
+ *     complete as far as known (counts of 21:05-21:06 cannot be read: checkpoint damaged)
  *     not known: no ledger from 20:00 to 20:41
  *
  * docs/ledger.md says how it is worked out. */
@@ -64,6 +65,10 @@ typedef struct ledger_complete {
     uint64_t uncounted, uncounted_before, uncounted_behind;
     int64_t uncounted_from_us, uncounted_to_us;
     int64_t between_from_us, between_to_us; /* the same of those that are neither */
+    /* Workers whose last counts before the collector ended, or until now, cannot be read or may not be the last ones, and from when
+     * to when they are; of them, those of which no copy is whole. */
+    unsigned damaged, unread;
+    int64_t damaged_from_us, damaged_to_us;
     uint64_t exporters_with_loss;
     struct ledger_loss losses[LEDGER_MAX_LOSSES]; /* largest first */
     size_t n_losses, n_more;

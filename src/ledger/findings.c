@@ -431,20 +431,6 @@ bool ledger_findings_row(void *user, const struct ledger_row *r)
 
 /* --- checkpoints --- */
 
-static weir_status look_twice(const char *path, struct ledger_checkpoint_state *out, weir_err *err)
-{
-    enum { LOOKS = 10, PAUSE_MS = 20 };
-    for (int i = 0; i < LOOKS; i++) {
-        const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
-        if (i)
-            (void)nanosleep(&pause, NULL);
-        WEIR_TRY(ledger_checkpoint_look(path, out, err));
-        if (!out->damaged[0] && !out->damaged[1])
-            break;
-    }
-    return WEIR_OK;
-}
-
 static void note_damaged(struct damage *d, const char *path, int copy, int64_t minute)
 {
     const char *slash = strrchr(path, '/');
@@ -454,10 +440,10 @@ static void note_damaged(struct damage *d, const char *path, int copy, int64_t m
 }
 
 static weir_status look_at(ledger_findings *f, const char *path, const struct ledger_range *range,
-                           weir_err *err)
+                           int *patience, weir_err *err)
 {
     struct ledger_checkpoint_state now;
-    WEIR_TRY(look_twice(path, &now, err));
+    WEIR_TRY(ledger_checkpoint_look_twice(path, patience, &now, err));
     if (now.modified_us < range->from_us || now.modified_us > range->to_us)
         return WEIR_OK;
     int64_t into = now.modified_us % FINDINGS_MINUTE;
@@ -471,9 +457,10 @@ static weir_status look_at(ledger_findings *f, const char *path, const struct le
 weir_status ledger_findings_archive(ledger_findings *f, const char *dir,
                                     const struct ledger_range *range, weir_err *err)
 {
+    int patience = LEDGER_CHECKPOINT_PATIENCE;
     for (unsigned i = 0; i < LEDGER_CHECKPOINTS; i++) {
         char *path = ledger_checkpoint_path(dir, i);
-        weir_status s = path ? look_at(f, path, range, err)
+        weir_status s = path ? look_at(f, path, range, &patience, err)
                              : weir_err_set(err, WEIR_ENOMEM, 0, "out of memory");
         free(path);
         WEIR_TRY(s);

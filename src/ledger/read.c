@@ -731,7 +731,8 @@ static bool has_files(const char *dir)
 
 bool ledger_is_there(const char *dir)
 {
-    return has_files(dir) || has_below(dir, LEDGER_CHECKPOINT_FIRST, is_file);
+    return has_files(dir) || has_below(dir, LEDGER_CHECKPOINT_FIRST, is_file) ||
+           has_below(dir, LEDGER_CHECKPOINT_SECOND, is_file);
 }
 
 /* The files of an archive; false: it is no use to go on. */

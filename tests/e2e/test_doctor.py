@@ -492,11 +492,12 @@ class Checkpoints(CollectorTest):
                 return
         raise AssertionError(f"not counted: {n} packets: {c.said}")
 
-    def killed(self):
+    def killed(self, n=1):
         """An archive with both copies, the newer one first."""
         with self.collect() as c:
-            c.send(packets.v5(range(5)))
-            self.stored(c, 1)
+            for i in range(n):
+                c.send(packets.v5(range(5), sequence=5 * i))
+                self.stored(c, i + 1)
             c.kill()
         serial = [struct.unpack_from("!Q", f.read_bytes(), 8)[0] for f in self.files]
         self.assertEqual(1, abs(serial[0] - serial[1]))
@@ -544,6 +545,60 @@ class Checkpoints(CollectorTest):
             self.said(c, "weir.checkpoint-w0 is of no use: ")
             c.stop()
         self.assertEqual({}, self.damaged()[1])
+
+    def answer(self, *args):
+        """What a query says of its completeness, in words and as JSON."""
+        words = run("query", "-R", self.archive, "-s", "srcip", *args)[1]
+        said = "".join(run("query", "-R", self.archive, "-o", "null", "--summary", "json", *args)[1:])
+        return (next(line for line in words.splitlines() if line.startswith("Completeness: "))[len("Completeness: "):],
+                json.loads(said.splitlines()[-1])["summary"]["completeness"])
+
+    def test_answers_speak_of_damage_that_matters(self):
+        newer, older = self.killed(2)
+        self.assertNotIn("damaged", self.answer()[0])
+        whole = newer.read_bytes()
+        for which, bad, said in ((older, b"torn", None), (newer, b"torn", "up to a second of counts [-0-9:]* may be missing"),
+                                 (newer, None, "up to a second of counts [-0-9:]* may be missing")):
+            with self.subTest(which=which, bad=bad):
+                kept, when = which.read_bytes(), which.stat()
+                which.unlink()
+                if bad:
+                    which.write_bytes(bad)
+                    os.utime(which, ns=(when.st_atime_ns, when.st_mtime_ns))
+                words, c = self.answer()
+                if said:
+                    self.assertRegex(words, rf"^complete as far as known \(.*{said}: checkpoint damaged\)$")
+                    self.assertLessEqual(c["damaged_from"], c["damaged_to"])
+                else:
+                    self.assertNotIn("damaged", words)
+                self.assertEqual((c["complete"], c["damaged_checkpoints"]), (c["complete"] and not said, 1 if said else 0))
+                # Of other times it is nothing to say.
+                self.assertNotIn("damaged_from", self.answer("-t", "2020/01/01-2020/01/02")[1])
+                which.write_bytes(kept)
+                os.utime(which, ns=(when.st_atime_ns, when.st_mtime_ns))
+        # A collector that ends has stored all of it.
+        with self.collect() as c:
+            c.send(packets.v5(range(5), sequence=10))
+            self.stored(c, 3)
+            c.stop()
+        for f in self.files:
+            when = f.stat()
+            f.write_bytes(whole[:50])
+            os.utime(f, ns=(when.st_atime_ns, when.st_mtime_ns))
+        self.assertNotIn("damaged", self.answer()[0])
+        # One that was killed has not.
+        for f in self.files:
+            f.unlink()
+        with self.collect() as c:
+            c.send(packets.v5(range(5), sequence=15))
+            self.stored(c, 4)
+            c.kill()
+        for f in self.files:
+            f.write_bytes(whole[:50])
+            os.utime(f, (time.time() + 5, time.time() + 5))
+        words, c = self.answer()
+        self.assertRegex(words, r"counts of [-0-9:]* cannot be read: checkpoint damaged\)$")
+        self.assertEqual((c["complete"], c["damaged_checkpoints"]), (False, 1))
 
     def test_a_directory_in_place_of_a_copy(self):
         """The collector starts, shouts, goes on with the other copy, and with both as soon as it can."""

@@ -423,7 +423,8 @@ static void as_json(void **state)
         b.data,
         "{\"known\":true,\"complete\":false,\"share\":0.75,\"flows\":30,\"lost\":10,"
         "\"estimated\":false,\"down_us\":0,\"unnumbered_flows\":0,\"unsure_gaps\":0,"
-        "\"exporters_with_loss\":1,\"maybe_lost\":0,\"uncounted_flows\":0,\"from\":\"2026-11-22T21:"
+        "\"exporters_with_loss\":1,\"maybe_lost\":0,\"uncounted_flows\":0,\"damaged_checkpoints\":"
+        "0,\"from\":\"2026-11-22T21:"
         "00:00Z\","
         "\"to\":\"2026-11-22T21:02:00Z\",\"first\":\"2026-11-22T21:00:00Z\","
         "\"last\":\"2026-11-22T21:02:00Z\",\"packets\":{\"sequence\":0,\"kernel\":3,"
@@ -437,9 +438,9 @@ static void as_json(void **state)
     c = read_range(at(50), at(60), NULL, NULL);
     ledger_complete_json(&c, &b);
     base_buf_char(&b, 0);
-    assert_string_equal(b.data,
-                        "{\"known\":false,\"complete\":false,\"from\":\"2026-11-22T21:50:00Z\","
-                        "\"to\":\"2026-11-22T22:00:00Z\"}");
+    assert_string_equal(b.data, "{\"known\":false,\"complete\":false,\"damaged_checkpoints\":0,"
+                                "\"from\":\"2026-11-22T21:50:00Z\","
+                                "\"to\":\"2026-11-22T22:00:00Z\"}");
     base_buf_done(&b);
 }
 
