@@ -584,7 +584,7 @@ class LiveBooks(Case):
 
 class NoRoom(Case):
     def test_whose_loss_it_is(self):
-        with self.collector("--max-exporters", "2", "--idle", "1h") as c:
+        with self.collector("--workers", "1", "--max-exporters", "2", "--idle", "1h") as c:
             for k in (1, 2, 3):
                 with L.exporter_socket(f"127.0.6.{k}") as sock:
                     c.send(*[P.v5(range(10), sequence=10 * i) for i in range(5)], sock=sock)
