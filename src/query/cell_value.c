@@ -462,7 +462,9 @@ bool query_cell_due(const struct query_writer *w, const struct query_cell *c, si
     case QUERY_CELL_PORTS:
         return has(view_of(w, c, 0), i) && !is_icmp(number(view_of(w, c, 4), i));
     case QUERY_CELL_ICMP:
-        return is_icmp(number(view_of(w, c, 4), i));
+        return has(view_of(w, c, 4), i)
+                   ? is_icmp(number(view_of(w, c, 4), i))
+                   : has(view_of(w, c, c->op == QUERY_CELL_ICMP_TYPE ? 0 : 1), i);
     }
     return true;
 }

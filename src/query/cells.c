@@ -172,6 +172,7 @@ static struct query_active active_of(const struct query_writer *w, const struct 
     if (c->when == QUERY_CELL_ICMP && second->num) {
         a.fast = FAST_ICMP;
         a.num2 = second->num;
+        a.valid2 = second->v->valid;
         return a;
     }
     if (c->op == QUERY_CELL_KIND && !view->v && !view_of(w, c, 1)->v && c->quote)
@@ -471,7 +472,7 @@ static char *put_cells(struct query_writer *w, size_t i, char *p)
             p = put(p, a->none, a->none_len);
             continue;
         case FAST_ICMP:
-            if (!is_icmp(a->num2[i]))
+            if (!is_icmp(a->num2[i]) && (!a->valid2 || parquet_bit(a->valid2, i)))
                 continue;
             break;
         case FAST_NOT:

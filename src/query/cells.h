@@ -68,7 +68,7 @@ enum query_cell_when {
     QUERY_CELL_UNLESS,  /* v[0] has one, v[1] has none */
     QUERY_CELL_LABELS,  /* v[0] is a list of at least `arg` items */
     QUERY_CELL_PORTS,   /* v[0] has one, and v[4] (proto) is not ICMP */
-    QUERY_CELL_ICMP,    /* v[4] is ICMP */
+    QUERY_CELL_ICMP,    /* v[4] is ICMP; or v[4] is null, and v[0] (ICMP_CODE: v[1]) is not */
     QUERY_CELL_FAMILY   /* v[0] has a value; lit or lit6 by its family */
 };
 

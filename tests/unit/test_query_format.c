@@ -24,7 +24,7 @@ struct column {
 #define T0 1699999992498000ULL
 
 /* clang-format off */
-static const struct column columns[] = {
+static struct column columns[] = {
     {"first", QUERY_TIME, {T0, T0 + 609000, T0 + 5333000, 1699740800000000}, {0}, 0},
     {"last", QUERY_TIME, {T0, T0 + 626000, T0 + 5359000, 1699999999999999}, {0}, 0},
     {"received", QUERY_TIME, {T0 + 7000123, T0 + 7000123, T0 + 7000123, T0 + 7000123}, {0}, 0},
@@ -426,6 +426,33 @@ static const struct {
 };
 /* clang-format on */
 
+/* Type and code of a row that has them are shown where nobody knows its protocol; of other rows they are not. */
+static void test_icmp_of_unknown_protocol(void **state)
+{
+    (void)state;
+    struct column *proto = NULL, *type = NULL, *code = NULL;
+    for (size_t i = 0; i < UNIT_N(columns); i++) {
+        proto = strcmp(columns[i].name, "proto") == 0 ? &columns[i] : proto;
+        type = strcmp(columns[i].name, "icmp_type") == 0 ? &columns[i] : type;
+        code = strcmp(columns[i].name, "icmp_code") == 0 ? &columns[i] : code;
+    }
+    const struct column kept[] = {*proto, *type, *code};
+    struct query_format_options o = {.name = "ndjson"};
+    proto->null = 0x9; /* of rows 0 and 3 */
+    proto->num[3] = 6; /* which is no value */
+    for (int single = 0; single < 2; single++) {
+        const char *said = run(o, 3, 4, single, false);
+        assert_non_null(strstr(said, ",\"icmp_type\":8,\"icmp_code\":0,"));
+        assert_null(strstr(said, "\"proto\""));
+        assert_null(strstr(run(o, 0, 3, single, false), "icmp"));
+    }
+    code->null = 0xf;
+    assert_non_null(strstr(run(o, 3, 4, 0, false), ",\"icmp_type\":8,\"src_tos\""));
+    *proto = kept[0];
+    *type = kept[1];
+    *code = kept[2];
+}
+
 static void test_data(void **state)
 {
     (void)state;
@@ -779,11 +806,17 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables),  cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_data),    cmocka_unit_test(test_extras),
-        cmocka_unit_test(test_groups),  cmocka_unit_test(test_stats),
-        cmocka_unit_test(test_chart),   cmocka_unit_test(test_summary),
-        cmocka_unit_test(test_parquet), cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_icmp_of_unknown_protocol),
+        cmocka_unit_test(test_data),
+        cmocka_unit_test(test_extras),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_stats),
+        cmocka_unit_test(test_chart),
+        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_parquet),
+        cmocka_unit_test(test_wrong),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     base_buf_done(&written);
