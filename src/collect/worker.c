@@ -256,6 +256,7 @@ static void complete_chunk(worker *w)
     }
     if (w->checkpoint_path) {
         size_t len = 0;
+        hear(w); /* what is said of the minute that goes on is all of one moment */
         uint8_t *data = make_checkpoint(w, &len);
         if (data)
             writer_checkpoint(w->out, data, len);

@@ -175,8 +175,9 @@ static void count_listened(ledger_exporters *x, const struct ledger_row *row)
         *sum = *sum + us < (uint64_t)MINUTE && us < (uint64_t)MINUTE ? *sum + us : (uint64_t)MINUTE;
 }
 
-/* Live, minutes have a beginning and an end of their own. A worker that was stopped and started again within a minute has
- * listened for less than has passed since it began first, so that what its sum says is only the latest that it can be. */
+/* Live, minutes have a beginning and an end of their own. Where a row does not say from when it counts: a worker that was stopped
+ * and started again within a minute has listened for less than has passed since it began first, so that what its sum says is only
+ * the latest that it can be. */
 static void count_times(ledger_exporters *x, const struct ledger_row *row)
 {
     int64_t minute = row->minute_us, last = ledger_signed(row, FLOW_LEDGER_last);
@@ -186,7 +187,7 @@ static void count_times(ledger_exporters *x, const struct ledger_row *row)
     int64_t began = us < (uint64_t)(last - minute) ? last - (int64_t)us : minute;
     if (ledger_has(row, FLOW_LEDGER_first)) {
         int64_t first = row->values[FLOW_LEDGER_first].s64;
-        began = first >= minute && first < began ? first : began;
+        began = first >= minute && first <= last ? first : began;
     }
     x->began = began < x->began ? began : x->began;
     x->told = last > x->told ? last : x->told;

@@ -76,6 +76,13 @@ static void started_again_within_a_minute(void **state)
                            LEDGER(first, START + 44 * SECOND), LEDGER(last, START + 53 * SECOND),
                            LEDGER_END));
     expect(look(b), 31, 53, 18 * SECOND, 1);
+
+    /* And not what its sum says, which may be of a moment later. */
+    b = rows();
+    assert_true(ledger_add(b, 0, 0, NULL, -1, -1, LEDGER(listened, 9 * SECOND + 900000),
+                           LEDGER(first, START + 31 * SECOND), LEDGER(last, START + 40 * SECOND),
+                           LEDGER_END));
+    expect(look(b), 31, 40, 9 * SECOND, 1);
 }
 
 /* With another number of workers than before, the one that listened longest says for how long somebody did. */
