@@ -332,7 +332,9 @@ static weir_status read_windows(query_lookup *l, struct reading *c, uint64_t n_r
     return WEIR_OK;
 }
 
-static weir_status read_group(query_lookup *l, const parquet_file *f, size_t group, weir_err *err)
+/* Rows [from, end) of a row group. */
+static weir_status read_group(query_lookup *l, const parquet_file *f, size_t group, uint64_t from,
+                              weir_err *err)
 {
     struct reading c[N_COLUMNS] = {0};
     struct parquet_group_info info;
@@ -354,14 +356,28 @@ static weir_status read_group(query_lookup *l, const parquet_file *f, size_t gro
         st = parquet_cursor_new(f, group, (size_t)at, &c[i].cursor, err);
         if (st == WEIR_OK)
             st = parquet_cursor_dict(c[i].cursor, &c[i].dict, &n_dict, err);
+        if (st == WEIR_OK && from)
+            st = parquet_cursor_skip(c[i].cursor, from, err);
         useful = useful || i == C_IF_NAME || i == C_IF_DESCRIPTION || i == C_VRF_NAME ||
                  i == C_APP_NAME || i == C_APP_DESCRIPTION || i == C_SAMPLING_RATE;
     }
     if (st == WEIR_OK && useful && c[C_EXPORTER].cursor)
-        st = read_windows(l, c, info.n_rows, err);
+        st = read_windows(l, c, info.n_rows - from, err);
     for (size_t i = 0; i < N_COLUMNS; i++)
         parquet_cursor_free(c[i].cursor);
     return st;
+}
+
+weir_status query_lookup_rows(query_lookup *l, const parquet_file *f, uint64_t from, weir_err *err)
+{
+    for (size_t g = 0; g < parquet_n_groups(f); g++) {
+        struct parquet_group_info info;
+        parquet_group(f, g, &info);
+        if (from < info.n_rows)
+            WEIR_TRY(read_group(l, f, g, from, err));
+        from -= from < info.n_rows ? from : info.n_rows;
+    }
+    return WEIR_OK;
 }
 
 static weir_status read_archive(query_lookup *l, const char *dir, weir_err *err)
@@ -377,7 +393,7 @@ static weir_status read_archive(query_lookup *l, const char *dir, weir_err *err)
             continue; /* a file that cannot be read; the scan goes on behind it */
         for (size_t i = 0; i < n && st != WEIR_ENOMEM; i++)
             for (size_t g = 0; g < parquet_n_groups(parts[i].file) && st != WEIR_ENOMEM; g++)
-                st = read_group(l, parts[i].file, g, err);
+                st = read_group(l, parts[i].file, g, 0, err);
         archive_scan_release(scan, parts, n);
         if (st == WEIR_ENOMEM)
             break;

@@ -17,6 +17,12 @@ weir_status query_lookup_geo(query_lookup *l, const char *path, weir_err *err);
 /* Read the options records of these archives (paths that are no archives are passed over). Bounded: at most 1M names. */
 weir_status query_lookup_options(query_lookup *l, const char *const *paths, size_t n,
                                  weir_err *err);
+/* Read rows [from, end) of one file of options records: for those who go on behind what they have read. Names and rates of later
+ * records replace earlier ones, in whatever order they are read. Texts that were borrowed are not valid any more. WEIR_EFORMAT,
+ * WEIR_EIO: of the file; WEIR_ENOMEM. */
+struct parquet_file;
+weir_status query_lookup_rows(query_lookup *l, const struct parquet_file *f, uint64_t from,
+                              weir_err *err);
 
 /* Is there anything of the kind at all? For plans that can then leave it out. */
 enum query_lookup_what {

@@ -2,6 +2,7 @@
 
 #include "archive/layout.h"
 #include "query/follow.h"
+#include "ship/names.h"
 #include "ship/source.h"
 
 #include <errno.h>
@@ -54,6 +55,8 @@ struct ship {
     archive_cursor cursor; /* what is done */
     archive_cursor ahead;  /* and what was put */
     ship_source *source;
+    ship_names *names;
+    bool names_whole; /* all hours are to be looked at for names */
     ship_destination *destination;
     struct columns columns[FLOW_N_TABLES];
     struct put puts[MAX_AHEAD]; /* a ring */
@@ -286,6 +289,18 @@ static weir_status note_extras(struct columns *c, enum flow_table table, const p
     return WEIR_OK;
 }
 
+static weir_status make_follow(ship *s, enum flow_table table, struct columns *c, weir_err *err)
+{
+    bool flows = table == FLOW_TABLE_FLOWS;
+    const struct query_follow_options o = {.fields = c->fields,
+                                           .n_fields = c->n,
+                                           .filter = flows ? s->o.filter : NULL,
+                                           .lookup = flows ? ship_names_lookup(s->names) : NULL};
+    query_follow_free(c->follow);
+    c->follow = NULL;
+    return query_follow_new(&o, &c->follow, err);
+}
+
 static weir_status need_columns(ship *s, enum flow_table table, const parquet_file *f,
                                 struct columns **out, weir_err *err)
 {
@@ -296,12 +311,8 @@ static weir_status need_columns(ship *s, enum flow_table table, const parquet_fi
     WEIR_TRY(note_extras(c, table, f, err));
     WEIR_TRY(
         s->o.ops->fields(s->destination, table, c->extras, c->n_extras, &c->fields, &c->n, err));
-    const struct query_follow_options o = {.fields = c->fields,
-                                           .n_fields = c->n,
-                                           .filter =
-                                               table == FLOW_TABLE_FLOWS ? s->o.filter : NULL};
     if (c->n)
-        WEIR_TRY(query_follow_new(&o, &c->follow, err));
+        WEIR_TRY(make_follow(s, table, c, err));
     c->known = true;
     return WEIR_OK;
 }
@@ -344,6 +355,26 @@ static void complain(ship *s, const char *path, const weir_err *err)
     char text[400];
     (void)snprintf(text, sizeof text, "%s: left out until it can be read: %s", path, err->msg);
     say(s, true, text);
+}
+
+static void no_names(void *user, const char *path, const weir_err *err)
+{
+    char text[400];
+    (void)snprintf(text, sizeof text, "%s: names and rates in it are not known: %s", path,
+                   err->msg);
+    say(user, true, text);
+}
+
+/* Names and rates that came since. Rows that are looked at already were stored no later than what is read here. */
+static weir_status look_names(ship *s, weir_err *err)
+{
+    const struct ship_names_look how = {
+        .all = s->names_whole, .stop = stopping, .broken = no_names, .user = s};
+    struct columns *c = &s->columns[FLOW_TABLE_FLOWS];
+    bool rates;
+    WEIR_TRY(ship_names_look(s->names, &how, &rates, err));
+    s->names_whole = false;
+    return rates && c->follow ? make_follow(s, FLOW_TABLE_FLOWS, c, err) : WEIR_OK;
 }
 
 /* Rows of one part that are not put yet. *broken: the file is. */
@@ -402,6 +433,8 @@ static weir_status put_file(ship *s, const struct ship_file *f, weir_err *err)
     }
     uint64_t offset = 0;
     bool broken = false;
+    if (f->table == FLOW_TABLE_FLOWS && p.rows > ahead.rows)
+        st = look_names(s, err);
     for (size_t i = 0; i < p.n && st == WEIR_OK && !broken; i++) {
         st = put_part(s, f, ahead.stem, p.parts[i].file, offset, p.rows, &broken, err);
         offset += parquet_n_rows(p.parts[i].file);
@@ -433,6 +466,7 @@ static weir_status one_round(ship *s, bool *more, weir_err *err)
     WEIR_TRY(ship_source_look(s->source, &s->cursor, whole, &files, &n, err));
     if (whole) {
         s->whole_ns = t;
+        s->names_whole = true;
         raise_floor(s, files, n);
     }
     for (size_t i = 0; i < n; i++)
@@ -545,6 +579,8 @@ weir_status ship_open(const struct ship_options *o, ship **out, weir_err *err)
                               &s->source, err)
             : no_memory(err);
     if (st == WEIR_OK)
+        st = ship_names_new(o->archive, &s->names, err);
+    if (st == WEIR_OK)
         st = archive_cursor_id(o->archive, s->id, err);
     if (st == WEIR_OK)
         st = o->ops->open(&s->o.destination, &s->destination, err);
@@ -586,6 +622,7 @@ void ship_close(ship *s)
         s->o.ops->close(s->destination);
     for (int t = FLOW_TABLE_FLOWS; t < FLOW_N_TABLES; t++)
         columns_done(&s->columns[t]);
+    ship_names_free(s->names);
     ship_source_free(s->source);
     archive_cursor_done(&s->cursor);
     archive_cursor_done(&s->ahead);

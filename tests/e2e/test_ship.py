@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -16,6 +18,31 @@ from collector import DEADLINE_S, WEIR, Collector
 DRIVER = os.environ["WEIR_ARCHIVE_DRIVER"]
 HOUR = 3600
 START = int(time.time()) // HOUR * HOUR - 30 * HOUR
+
+
+def ipfix(domain, *sets):
+    """A message; sets are (id, *16-bit words or octets)."""
+    body = b""
+    for number, *parts in sets:
+        octets = b"".join(p if isinstance(p, bytes) else struct.pack("!H", p) for p in parts)
+        body += struct.pack("!HH", number, 4 + len(octets)) + octets
+    return struct.pack("!HHIII", 10, 16 + len(body), int(time.time()), 0, domain) + body
+
+
+# src_addr, dst_addr, in_if, out_if, bytes, packets
+FLOW_TEMPLATE = (2, 256, 6, 8, 4, 12, 4, 10, 4, 14, 4, 1, 8, 2, 8)
+# Of an interface (scope): its name; of the domain: 1 packet of so many is looked at.
+NAME_TEMPLATE = (3, 257, 2, 1, 10, 4, 82, 8)
+RATE_TEMPLATE = (3, 258, 2, 1, 149, 4, 34, 4)
+
+
+def flows(n):
+    """From interface 1 to 2, with 64 octets each."""
+    return (256, b"".join(struct.pack("!IIIIQQ", 0xC0000201, 0xC6336401 + i, 1, 2, 64, 1) for i in range(n)))
+
+
+def names(**of):
+    return (257, b"".join(struct.pack("!I8s", int(i[1:]), name.encode()) for i, name in of.items()))
 
 
 class Ship(unittest.TestCase):
@@ -254,6 +281,37 @@ class Ship(unittest.TestCase):
         want, got = self.query(), self.lines()
         self.assertEqual(len(want), 45000, stats)
         self.same(set(got), set(want))  # some may have come twice
+
+    def test_names_and_rates_of_options(self):
+        """A row says what the query says: names and rates of options records that came before it, or until it is delivered."""
+        with Collector("-a", self.archive, "--flush", "100ms") as c:
+            shipper = self.start()
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.addCleanup(sock.close)
+            c.send(ipfix(7, FLOW_TEMPLATE, NAME_TEMPLATE, RATE_TEMPLATE, flows(5)), sock=sock)
+            self.until_lines(5)
+            for row in map(json.loads, self.lines()):
+                self.assertEqual([row.get(k) for k in ("in_if_name", "out_if_name", "sampling_rate")], [None] * 3)
+            c.send(ipfix(7, names(i1="eth1")), sock=sock)
+            c.send(ipfix(7, flows(5)), sock=sock)
+            self.until_lines(10)
+            for row in map(json.loads, self.lines()[5:]):
+                self.assertEqual([row.get(k) for k in ("in_if_name", "out_if_name")], ["eth1", None])
+            c.send(ipfix(7, names(i1="uplink", i2="eth2"), (258, struct.pack("!II", 7, 1000))), sock=sock)
+            c.send(ipfix(7, flows(5)), sock=sock)
+            self.until_lines(15)
+            for row in map(json.loads, self.lines()[10:]):
+                self.assertEqual([row.get(k) for k in ("in_if_name", "out_if_name", "sampling_rate")], ["uplink", "eth2", 1000])
+            c.stop()
+        shipper.send_signal(signal.SIGTERM)
+        self.assertEqual(shipper.wait(DEADLINE_S), 0)
+        # With all that is known now.
+        late = os.path.join(self.folder.name, "late.ndjson")
+        self.ship("--once", "--name", "late", to=f"file:{late}")
+        self.same(self.lines(late), self.query())
+        rows = [json.loads(line) for line in self.lines(late)]
+        self.assertEqual([(r["in_if_name"], r["out_if_name"], r["sampling_rate"]) for r in rows], [("uplink", "eth2", 1000)] * 15)
+        self.assertEqual({r["in_bytes"] for r in rows}, {64})  # as received, not multiplied
 
 
 if __name__ == "__main__":

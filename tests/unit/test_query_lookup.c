@@ -4,6 +4,7 @@
 #include "mmdb.h"
 
 #include "archive/archive.h"
+#include "parquet/reader.h"
 #include "query/lookup.h"
 
 #include <ftw.h>
@@ -450,6 +451,46 @@ static void check_names(const query_lookup *l, const char *third)
     assert_true(rate <= 0);
 }
 
+static void learn_from(query_lookup *l, const struct archive_part *p, uint64_t from)
+{
+    weir_err err = {0};
+    weir_status st = query_lookup_rows(l, p->file, from, &err);
+    UNIT_CHECK(st == WEIR_OK, "%s", err.msg);
+}
+
+static void check_later_rows(query_lookup *l, const char *archive, const char *third)
+{
+    archive_scan *scan;
+    struct archive_part *parts;
+    weir_err err = {0};
+    size_t n;
+    for (int earlier = 0; earlier <= 1; earlier++) {
+        int file = 0;
+        assert_int_equal(archive_scan_open(archive, FLOW_TABLE_OPTIONS, NULL, NULL, &scan, &err),
+                         WEIR_OK);
+        while (archive_scan_next(scan, &parts, &n, &err) == WEIR_OK) {
+            for (size_t i = 0; i < n; i++, file++) {
+                uint64_t rows = parquet_n_rows(parts[i].file);
+                if (file == 1 && !earlier) { /* what came last in it is known without the rest */
+                    learn_from(l, &parts[i], rows);
+                    assert_false(query_lookup_has(l, QUERY_LOOKUP_IF));
+                    learn_from(l, &parts[i], rows - 1);
+                    assert_true(query_lookup_has(l, QUERY_LOOKUP_IF));
+                    assert_false(query_lookup_has(l, QUERY_LOOKUP_RATE));
+                    learn_from(l, &parts[i], 0);
+                } else if (file == 0 && earlier) {
+                    learn_from(l, &parts[i], 3);
+                    learn_from(l, &parts[i], 0);
+                }
+            }
+            archive_scan_release(scan, parts, n);
+        }
+        archive_scan_close(scan);
+        assert_int_equal(file, 2);
+    }
+    check_names(l, third);
+}
+
 static void options_of_an_archive(void **state)
 {
     (void)state;
@@ -527,6 +568,12 @@ static void options_of_an_archive(void **state)
     for (int what = QUERY_LOOKUP_IF; what <= QUERY_LOOKUP_RATE; what++)
         assert_true(query_lookup_has(l, (enum query_lookup_what)what));
     assert_false(query_lookup_has(l, QUERY_LOOKUP_GEO));
+    query_lookup_free(l);
+
+    /* File by file, the latest first, and some rows again. */
+    l = query_lookup_new();
+    assert_non_null(l);
+    check_later_rows(l, archive, want);
     query_lookup_free(l);
 
     /* Of a part of the archive: the names are those of the whole. */
