@@ -2,12 +2,13 @@
 #include "archive/cursor.h"
 #include "archive/layout.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "cli/cmd.h"
 #include "query/filter.h"
 #include "ship/encode.h"
 #include "ship/ship.h"
+#include "ship/status.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 struct ship_args {
-    const char *archive, *name, *format, *begin, *filter, *forget;
+    const char *archive, *name, *format, *begin, *filter, *forget, *metrics;
     struct opt_strs set;
     uint64_t hold, report;
     bool once, create, status, json, formats;
@@ -46,6 +47,7 @@ static const struct opt ship_opts[] = {
     {"report", 0, OPT_SPAN, AT(report), "SPAN", "say how it goes so often, 0: never (default 1m)"},
     {"status", 0, OPT_FLAG, AT(status), NULL, "say how far each destination has got, and end"},
     {"json", 'j', OPT_FLAG, AT(json), NULL, "--status: one JSON object a line"},
+    {"metrics", 0, OPT_STR, AT(metrics), "FILE", "write lag and counters for Prometheus (node_exporter's textfile collector) into FILE every 10 s; with --status once, of all destinations (-: to standard output)"},
     {"forget", 0, OPT_STR, AT(forget), "NAME", "remove a cursor: nothing waits for that destination any more"},
     {"formats", 0, OPT_FLAG, AT(formats), NULL, "list destinations, their settings, and formats"},
     {0},
@@ -69,40 +71,28 @@ static int list_formats(void)
     return 0;
 }
 
-static void put_json_text(base_buf *b, const char *name, const char *text)
+/* To FILE by way of a new file beside it, so that nobody reads half of it; "-": standard output. */
+static bool write_metrics(const char *path, const base_buf *b)
 {
-    base_buf_printf(b, "\"%s\":", name);
-    base_json_string(b, text, strlen(text), false);
-}
-
-static void status_json(const char *name, const archive_cursor *c, const struct ship_lag *lag,
-                        bool running, base_buf *b)
-{
-    base_buf_char(b, '{');
-    put_json_text(b, "name", name);
-    base_buf_char(b, ',');
-    put_json_text(b, "destination", c->destination ? c->destination : "");
-    base_buf_printf(b, ",\"running\":%s,\"hold\":%" PRIu64, running ? "true" : "false", c->hold);
-    base_buf_printf(b, ",\"files_waiting\":%" PRIu64 ",\"rows_waiting\":%" PRIu64, lag->files,
-                    lag->rows);
-    if (lag->oldest_us)
-        base_buf_printf(b, ",\"lag_s\":%" PRId64, (int64_t)time(NULL) - lag->oldest_us / 1000000);
-    base_buf_printf(b, ",\"damaged_files\":%s}\n", lag->damaged ? "true" : "false");
-}
-
-static void status_text(const char *name, const archive_cursor *c, const struct ship_lag *lag,
-                        bool running, base_buf *b)
-{
-    base_buf_printf(b, "%s: %s\n  %s; ", name, c->destination ? c->destination : "",
-                    running ? "running" : "not running");
-    if (!lag->rows)
-        base_buf_str(b, "all rows delivered");
-    else
-        base_buf_printf(b, "%" PRIu64 " rows of %" PRIu64 " files wait", lag->rows, lag->files);
-    if (lag->rows && lag->oldest_us)
-        base_buf_printf(b, ", the oldest for %" PRId64 " s or less",
-                        (int64_t)time(NULL) - lag->oldest_us / 1000000);
-    base_buf_str(b, lag->damaged ? "; files that cannot be read are not among them\n" : "\n");
+    char *part = NULL;
+    bool ok = !b->failed;
+    if (strcmp(path, "-") == 0)
+        return ok && fwrite(b->data, 1, b->len, stdout) == b->len && fflush(stdout) == 0;
+    ok = ok && asprintf(&part, "%s.%ld.part", path, (long)getpid()) >= 0;
+    FILE *f = ok ? fopen(part, "we") : NULL;
+    int why = errno;
+    ok = f && fwrite(b->data, 1, b->len, f) == b->len;
+    if (f && fclose(f) != 0)
+        ok = false;
+    if (f && ok)
+        ok = rename(part, path) == 0;
+    if (!ok && f) {
+        why = errno;
+        (void)unlink(part);
+    }
+    free(part);
+    errno = why;
+    return ok;
 }
 
 static int show_status(const struct ship_args *a)
@@ -114,28 +104,35 @@ static int show_status(const struct ship_args *a)
         log_error("%s", err.msg);
         return 1;
     }
-    for (size_t i = 0; i < names.n; i++) {
-        const char *name = names.items[i];
-        archive_cursor c = {0};
-        struct ship_lag lag;
-        bool old;
-        base_buf b = {0};
-        if (archive_cursor_read(a->archive, name, &c, &old, &err) != WEIR_OK ||
-            ship_lag_of(a->archive, &c, &lag, &err) != WEIR_OK) {
-            log_error("%s: %s", name, err.msg);
+    struct ship_status *all = calloc(names.n + 1, sizeof *all);
+    base_buf b = {0};
+    size_t n = 0;
+    for (size_t i = 0; all && i < names.n; i++) {
+        if (ship_status_of(a->archive, names.items[i], &all[n], &err) != WEIR_OK) {
+            log_error("%s: %s", names.items[i], err.msg);
+            ship_status_done(&all[n]);
             status = 1;
-        } else {
-            (a->json ? status_json : status_text)(name, &c, &lag,
-                                                  archive_cursor_locked(a->archive, name), &b);
-            (void)fwrite(b.data, 1, b.len, stdout);
+            continue;
         }
-        base_buf_done(&b);
-        archive_cursor_done(&c);
+        if (!a->metrics)
+            (a->json ? ship_status_json : ship_status_text)(&all[n], &b);
+        n++;
     }
-    if (!names.n && !a->json)
-        printf("nothing is delivered from %s: there is no cursor in it\n", a->archive);
+    if (a->metrics)
+        ship_status_metrics(all, NULL, n, &b);
+    else if (!names.n && !a->json)
+        base_buf_printf(&b, "nothing is delivered from %s: there is no cursor in it\n", a->archive);
+    const char *to = a->metrics ? a->metrics : "-";
+    if (!all || !write_metrics(to, &b)) {
+        log_error("cannot write %s: %s", to, strerror(all ? errno : ENOMEM));
+        status = 1;
+    }
+    for (size_t i = 0; i < n; i++)
+        ship_status_done(&all[i]);
+    base_buf_done(&b);
+    free(all);
     archive_names_done(&names);
-    return fflush(stdout) == 0 ? status : 1;
+    return status;
 }
 
 static int forget(const struct ship_args *a)
@@ -240,6 +237,45 @@ static void report(struct delivery *d, int n, double span_s)
     }
 }
 
+/* How long it takes depends on how many files wait: most of the time nothing is done for it. */
+static uint64_t write_lags(const struct ship_args *a, struct delivery *d, int n, bool ended)
+{
+    enum { EVERY_S = 10, SHARE = 20 };
+    static const uint64_t SECOND = 1000000000;
+    struct timespec t0, t1;
+    base_buf b = {0};
+    weir_err err = {0};
+    struct ship_status *all = calloc((size_t)n, sizeof *all);
+    struct ship_counters *c = calloc((size_t)n, sizeof *c);
+    const struct ship_counters **counted = calloc((size_t)n, sizeof *counted);
+    bool ok = all && c && counted;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t0);
+    for (int i = 0; i < n && ok; i++) {
+        ship_read(d[i].s, &c[i]);
+        counted[i] = &c[i];
+        if (ship_status_of(a->archive, d[i].name, &all[i], &err) != WEIR_OK) {
+            log_warning("%s: lag is not known: %s", d[i].name, err.msg);
+            ok = false;
+        }
+        all[i].running = !ended; /* this process it is that has the lock */
+    }
+    if (ok) {
+        ship_status_metrics(all, counted, (size_t)n, &b);
+        if (!write_metrics(a->metrics, &b))
+            log_warning("cannot write %s: %s", a->metrics, strerror(errno));
+    }
+    for (int i = 0; i < n && all; i++)
+        ship_status_done(&all[i]);
+    free(all);
+    free(c);
+    free(counted);
+    base_buf_done(&b);
+    (void)clock_gettime(CLOCK_MONOTONIC, &t1);
+    uint64_t took =
+        (uint64_t)(t1.tv_sec - t0.tv_sec) * SECOND + (uint64_t)t1.tv_nsec - (uint64_t)t0.tv_nsec;
+    return took * SHARE > EVERY_S * SECOND ? took * SHARE : EVERY_S * SECOND;
+}
+
 static bool is_running(const struct delivery *d, int n)
 {
     for (int i = 0; i < n; i++)
@@ -266,12 +302,16 @@ static int run_all(const struct ship_args *a, struct delivery *d, int n)
     }
     if (n_started == n)
         log_info("delivers %s to %d destination%s", a->archive, n, n > 1 ? "s" : "");
-    uint64_t waited = 0;
+    uint64_t waited = 0, to_metrics = 0;
     bool stop = n_started < n;
     while (!stop && is_running(d, n)) {
         const struct timespec tick = {.tv_nsec = 200000000};
         stop = sigtimedwait(&ends, NULL, &tick) > 0;
         waited += (uint64_t)tick.tv_nsec;
+        if (a->metrics && to_metrics <= (uint64_t)tick.tv_nsec)
+            to_metrics = write_lags(a, d, n, false);
+        else if (a->metrics)
+            to_metrics -= (uint64_t)tick.tv_nsec;
         if (a->report && waited >= a->report) {
             report(d, n, (double)waited / 1e9);
             waited = 0;
@@ -291,6 +331,8 @@ static int run_all(const struct ship_args *a, struct delivery *d, int n)
             status = 1;
         }
     }
+    if (a->metrics && n_started == n)
+        (void)write_lags(a, d, n, true);
     if (err.msg[0])
         log_error("%s", err.msg);
     return err.msg[0] ? 1 : status;
@@ -384,5 +426,6 @@ const struct cmd cmd_ship = {
         "weir ship --begin now file:- | jq .src_addr      # what comes from now on\n"
         "weir ship 'command:gzip > flows.ndjson.gz'       # into a command\n"
         "weir ship ipfix://192.0.2.9:4739                 # to another collector\n"
-        "weir ship --status                               # how far each destination has got\n",
+        "weir ship --status                               # how far each destination has got\n"
+        "weir ship --metrics /var/lib/node_exporter/weir.prom clickhouse://db.example.net/net\n",
 };

@@ -49,8 +49,9 @@ void ship_close(ship *s);                           /* takes NULL */
 /* What a cursor has not passed. */
 struct ship_lag {
     uint64_t files, rows;
-    int64_t oldest_us; /* arrival of the oldest of those rows, 0: not known */
-    bool damaged;      /* files that cannot be read are not among the rows */
+    uint64_t octets;        /* of these files */
+    int64_t oldest_us;      /* arrival of the oldest of those rows, 0: not known */
+    uint64_t damaged_files; /* files that cannot be read: they are not among the others */
 };
 weir_status ship_lag_of(const char *archive, const archive_cursor *c, struct ship_lag *out,
                         weir_err *err);

@@ -101,6 +101,84 @@ class Ship(unittest.TestCase):
         self.ship("--once")
         self.assertEqual(len(self.lines()), rows + more)
 
+    def status(self, **of):
+        """Of the only destination, or of the one that `of` names."""
+        every = {s["name"]: s for s in map(json.loads, self.ship("--status", "--json", to="").stdout.splitlines())}
+        return every[of["name"]] if of else next(iter(every.values()))
+
+    def metrics(self, text):
+        """{(metric, name): value}; every line is in the form that node_exporter takes."""
+        values, typed = {}, {}
+        for line in text.splitlines():
+            if m := re.fullmatch(r"# TYPE (weir_ship_\w+) (gauge|counter)", line):
+                self.assertNotIn(m[1], typed)
+                typed[m[1]] = m[2]
+            elif not re.fullmatch(r"# HELP weir_ship_\w+ [^\\]+", line):
+                m = re.fullmatch(r'(weir_ship_\w+)\{name="([^"]*)",destination="((?:[^"\\]|\\.)*)"\} (\d+(?:\.\d+)?)', line)
+                self.assertTrue(m, line)
+                self.assertIn(m[1], typed)
+                self.assertEqual(m[1].endswith("_total"), typed[m[1]] == "counter")
+                self.assertNotIn((m[1], m[2]), values)
+                values[m[1][len("weir_ship_"):], m[2]] = float(m[4])
+        return values
+
+    def test_lag(self):
+        rows = self.fill()
+        begun = int(time.time())
+        self.ship("--once", "--name", "done")
+        self.ship("--once", "--name", "away", "--hold", "1G", to='command:echo "\\"; exit 1', status=1)
+        sizes = sum(os.path.getsize(f) for f in self.files())
+        for name, waiting in (("done", 0), ("away", rows)):
+            s = self.status(name=name)
+            self.assertEqual((s["rows_waiting"], s["files_waiting"], s["octets_waiting"], s["hold"]),
+                             (waiting, len(self.files()) if waiting else 0, sizes if waiting else 0, (1 << 30) if waiting else 0))
+            self.assertEqual((s["running"], s["cursor_damaged"], s["damaged_files"]), (False, False, 0))
+            self.assertGreaterEqual(s["cursor_written"], begun)
+            if waiting:  # the driver's rows begin at START
+                self.assertAlmostEqual(s["lag_s"], time.time() - START, delta=60)
+            else:
+                self.assertEqual(s["lag_s"], 0)
+        got = self.metrics(self.ship("--status", "--metrics", "-", to="").stdout)
+        self.assertEqual((got["waiting_rows", "done"], got["waiting_rows", "away"]), (0, rows))
+        self.assertEqual((got["hold_bytes", "away"], got["waiting_bytes", "away"], got["running", "away"]), (1 << 30, sizes, 0))
+        self.assertNotIn(("delivered_rows_total", "away"), got)
+        # Into a file, by those who deliver: their own destinations.
+        path = os.path.join(self.folder.name, "weir.prom")
+        more = self.fill(20000, START + 5 * HOUR)
+        self.ship("--once", "--name", "done", "--metrics", path)
+        with open(path, encoding="utf-8") as f:
+            got = self.metrics(f.read())
+        self.assertEqual({name for _, name in got}, {"done"})
+        self.assertEqual([got[k, "done"] for k in ("delivered_rows_total", "waiting_rows", "lag_seconds", "running", "away")],
+                         [more, 0, 0, 0, 0])
+        self.assertEqual([n for n in os.listdir(self.folder.name) if "weir.prom" in n], ["weir.prom"])
+        # One that nobody can read is said, the other one is there.
+        for suffix in ("", ".old"):
+            with open(os.path.join(self.archive, "ship", "away.cursor" + suffix), "wb") as f:
+                f.write(b"weir-cursor 1\n")
+        bad = self.ship("--status", "--json", to="", status=1)
+        self.assertIn("away", bad.stderr)
+        self.assertEqual([json.loads(s)["name"] for s in bad.stdout.splitlines()], ["done"])
+        self.assertIn("weir.prom", self.ship("--status", "--metrics", "/nowhere/weir.prom", to="", status=1).stderr)
+
+    def test_lag_of_a_file_that_is_half_done(self):
+        """It is that of the first row that waits, not of the file."""
+        with Collector("-a", self.archive, "--flush", "100ms") as c:
+            shipper = self.start()
+            self.gen(c.ports[0], 1000, 1)
+            self.until_lines(1000)
+            shipper.send_signal(signal.SIGTERM)
+            self.assertEqual(shipper.wait(DEADLINE_S), 0)
+            done = time.time()
+            while self.status()["rows_waiting"] == 0:
+                self.gen(c.ports[0], 1000, 2)
+            self.assertLessEqual(self.status()["lag_s"], time.time() - done)
+            shipper = self.start("--metrics", os.path.join(self.folder.name, "m"))
+            self.until_lines(2000)
+            shipper.send_signal(signal.SIGTERM)
+            self.assertEqual(shipper.wait(DEADLINE_S), 0)
+            c.stop()
+
     def test_filter(self):
         self.fill(50000)
         want = len(self.query("src port < 1024"))
