@@ -308,9 +308,14 @@ weir_status archive_cursor_write(const char *dir, const char *name, const archiv
     if (fd >= 0)
         (void)close(fd);
     if (s == WEIR_OK) {
-        /* At every moment one of the two has the name: a link, not a rename, makes the old one. */
-        (void)unlink(before);
-        (void)!link(path, before);
+        /* At every moment one of the two has the name: a link, not a rename, makes the old one. One that is damaged does not take
+         * the place of one that is not. */
+        archive_cursor now = {0};
+        if (read_one(path, &now, NULL) == WEIR_OK) {
+            (void)unlink(before);
+            (void)!link(path, before);
+        }
+        archive_cursor_done(&now);
         if (rename(fresh, path) != 0)
             s = archive_errno(err, errno, "rename", fresh);
         archive_sync_dir(ship);

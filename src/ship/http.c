@@ -14,6 +14,8 @@ enum {
 };
 
 struct ship_http {
+    const char *body; /* what is left of it to be sent, borrowed from the request */
+    size_t body_left;
     CURLM *multi;
     CURL *easy;
     char *what, *host, *port, *remedy, *base;
@@ -52,6 +54,19 @@ static size_t take(char *p, size_t size, size_t n, void *user)
     return h->text.failed ? CURL_WRITEFUNC_ERROR : len;
 }
 
+/* The body comes from here and cannot be rewound. Else libcurl would send a request again of its own accord when a connection that
+ * it had used before ends without an answer: an INSERT would be stored twice. */
+static size_t give(char *to, size_t size, size_t n, void *user)
+{
+    ship_http *h = user;
+    size_t len = size * n < h->body_left ? size * n : h->body_left;
+    if (len)
+        memcpy(to, h->body, len);
+    h->body += len;
+    h->body_left -= len;
+    return len;
+}
+
 static bool set_up(ship_http *h, const struct ship_http_options *o)
 {
     CURL *c = h->easy;
@@ -62,6 +77,8 @@ static bool set_up(ship_http *h, const struct ship_http_options *o)
            curl_easy_setopt(c, CURLOPT_ERRORBUFFER, h->why) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_WRITEDATA, h) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_READFUNCTION, give) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_READDATA, h) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_ms) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)o->answer_ms) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
@@ -153,6 +170,8 @@ weir_status ship_http_start(ship_http *h, const struct ship_http_request *r, wei
     h->data = r->data;
     h->data_user = r->user;
     h->data_status = WEIR_OK;
+    h->body = r->body;
+    h->body_left = r->len;
     /* Neither a wait for "100 Continue" nor a form's type. */
     bool ok = add_header(h, "Expect:") && add_header(h, "Content-Type: application/octet-stream");
     for (size_t i = 0; i < r->n_headers && ok; i++)
@@ -164,7 +183,6 @@ weir_status ship_http_start(ship_http *h, const struct ship_http_request *r, wei
     ok = ok && !url.failed && curl_easy_setopt(h->easy, CURLOPT_URL, url.data) == CURLE_OK &&
          curl_easy_setopt(h->easy, CURLOPT_HTTPHEADER, h->headers) == CURLE_OK &&
          curl_easy_setopt(h->easy, CURLOPT_POST, 1L) == CURLE_OK &&
-         curl_easy_setopt(h->easy, CURLOPT_POSTFIELDS, r->len ? r->body : "") == CURLE_OK &&
          curl_easy_setopt(h->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->len) == CURLE_OK &&
          curl_multi_add_handle(h->multi, h->easy) == CURLM_OK;
     base_buf_done(&url);
@@ -200,6 +218,8 @@ static weir_status failed(ship_http *h, CURLcode code, weir_err *err)
         return weir_err_set(err, WEIR_EIO, 0,
                             "%s: no TLS with %s port %s: %.50s; is this port one with TLS?",
                             h->what, h->host, h->port, why);
+    if (code == CURLE_SEND_FAIL_REWIND)
+        why = "it ended before there was an answer";
     return weir_err_set(err, WEIR_EIO, 0, "%s: the connection to %s port %s failed: %.80s", h->what,
                         h->host, h->port, why);
 }

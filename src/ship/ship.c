@@ -65,6 +65,7 @@ struct ship {
     uint64_t n_made; /* puts since it was opened */
     uint64_t broken; /* files that could not be read in this round */
     bool unsaved;
+    bool unwritable; /* said */
     int64_t saved_ns, whole_ns;
     uint32_t settled[2]; /* greatest numbers of a minute ago and between */
     int64_t settled_ns;
@@ -138,8 +139,14 @@ static void save(ship *s, bool now)
     s->saved_ns = t;
     if (archive_cursor_write(s->o.archive, s->o.name, &s->cursor, &err) == WEIR_OK) {
         s->unsaved = false;
+        if (s->unwritable)
+            say(s, false, "what was delivered is noted again");
+        s->unwritable = false;
         return;
     }
+    if (s->unwritable)
+        return;
+    s->unwritable = true;
     char text[320];
     (void)snprintf(text, sizeof text,
                    "%s: what was delivered cannot be noted, and would be delivered again after a "

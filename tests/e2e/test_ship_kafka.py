@@ -3,6 +3,7 @@
 at weir-id has each once."""
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -99,7 +100,8 @@ class Kafka(unittest.TestCase):
         return self.weir("ship", "-a", self.archive, "--once", *args, self.url(), status=status)
 
     def ship_on(self, *args):
-        p = subprocess.Popen([WEIR, "ship", "-a", self.archive, *args, self.url()], stderr=subprocess.PIPE, text=True)
+        p = subprocess.Popen([WEIR, "ship", "-a", self.archive, *args, self.url()], stderr=subprocess.PIPE, text=True,
+                             preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN))  # no room is an error then
         self.addCleanup(p.stderr.close)
         self.addCleanup(lambda: p.poll() is None and (p.kill(), p.wait()))
         return p
@@ -223,6 +225,27 @@ class Kafka(unittest.TestCase):
         self.ship(*settings)
         messages = self.read()
         self.assertGreaterEqual(len(messages), rows)
+        self.same(once(messages), self.query())
+
+    def test_cursor_damaged_and_no_room_for_it(self):
+        """What is forgotten comes again, and the ids tell."""
+        rows = self.fill(300000 // self.scale)
+        settings = self.ready("-s", "linger.ms=5", "-s", "compression=zstd", "-s", "memory=8")
+        cursor = os.path.join(self.archive, "ship", "here.cursor")
+        for spoilt in (True, False):
+            p = self.ship_on("--name", "here", *settings)
+            self.until("two cursors", lambda: os.path.exists(cursor + ".old") or p.poll() is not None)
+            resource.prlimit(p.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            self.fill(20000 // self.scale, START + (2 + spoilt) * HOUR)
+            self.line(p, "cannot be noted")
+            p.kill()
+            p.wait()
+            if spoilt:
+                with open(cursor, "r+b") as f:
+                    f.truncate(os.path.getsize(cursor) // 2)
+        self.ship("--name", "here", *settings)
+        messages = self.read()
+        self.assertGreater(len(messages), rows)
         self.same(once(messages), self.query())
 
 

@@ -180,6 +180,12 @@ static void test_before(void **state)
     assert_int_equal(archive_cursor_read(dir, "c", &back, &old, &err), WEIR_OK);
     assert_true(old);
     assert_int_equal(of(&back, A).rows, 4711);
+    /* The next one does not make the damaged one the one before it. */
+    assert_int_equal(archive_cursor_write(dir, "c", &c, &err), WEIR_OK);
+    spoil("c.cursor", 30, '#');
+    assert_int_equal(archive_cursor_read(dir, "c", &back, &old, &err), WEIR_OK);
+    assert_true(old);
+    assert_int_equal(of(&back, A).rows, 4711);
     spoil("c.cursor.old", 30, '#');
     archive_cursor_done(&back);
     assert_int_equal(archive_cursor_read(dir, "c", &back, &old, &err), WEIR_EFORMAT);
