@@ -19,6 +19,7 @@
 static const int64_t SECOND = 1000000000;
 
 enum {
+    COMPACT_MS = 100,   /* between two looks whether a compaction has ended */
     LOOK_MS = 500,      /* between two looks for new rows */
     WHOLE_S = 10,       /* between two looks at all hours */
     SETTLED_S = 60,     /* a file's name appears within this time after its number was given out */
@@ -155,10 +156,22 @@ static void save(ship *s, bool now)
     say(s, true, text);
 }
 
+/* What is there must not change while it is listed. A collector that has been away compacts for a while. */
 static weir_status make_cursor(ship *s, weir_err *err)
 {
     int quiet;
-    weir_status st = archive_cursor_quiet(s->o.archive, &quiet, err);
+    weir_status st;
+    for (bool said = false;; said = true) {
+        st = archive_cursor_quiet(s->o.archive, &quiet, err);
+        if (st != WEIR_ELIMIT)
+            break;
+        char text[320];
+        (void)snprintf(text, sizeof text, "%s: waits for the end of a compaction: %s", s->o.name,
+                       err->msg);
+        if (!said)
+            say(s, false, text);
+        wait_ms(s, COMPACT_MS);
+    }
     if (st != WEIR_OK)
         return st;
     st = ship_source_begin(s->source, s->o.begin_now, &s->cursor, err);

@@ -36,7 +36,7 @@ struct ship_counters {
 
 typedef struct ship ship;
 
-/* Takes the cursor's lock and reads it, or makes it. WEIR_ELIMIT: another process delivers under this name; WEIR_EINVAL: a
+/* Takes the cursor's lock and reads it, or makes it, which waits for the end of a compaction. WEIR_ELIMIT: another process delivers under this name; WEIR_EINVAL: a
  * setting, or the cursor is one of another destination; WEIR_EFORMAT: the cursor is damaged; WEIR_EIO; WEIR_ENOMEM. */
 weir_status ship_open(const struct ship_options *o, ship **out, weir_err *err);
 /* Deliver until ship_stop, or with once until all is delivered. WEIR_OK; with once also WEIR_EIO, WEIR_EINVAL, ...: the
