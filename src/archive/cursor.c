@@ -340,7 +340,7 @@ weir_status archive_cursor_lock(const char *dir, const char *name, int *fd, weir
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (*fd < 0)
         s = archive_errno(err, errno, "open", path);
-    else if (flock(*fd, LOCK_EX | LOCK_NB) != 0)
+    else if (!archive_lock_take(*fd))
         s = errno == EWOULDBLOCK
                 ? weir_err_set(err, WEIR_ELIMIT, 0, "another process delivers '%s' already", name)
                 : archive_errno(err, errno, "lock", path);
@@ -356,7 +356,7 @@ bool archive_cursor_locked(const char *dir, const char *name)
 {
     char *path = path_of(dir, name, ".lock");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-    bool locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     if (fd >= 0)
         (void)close(fd);
     free(path);

@@ -11,8 +11,7 @@
 
 enum { PID_DIGITS = 10, NUMBER_DIGITS = 10, LOCK_TRIES = 20 };
 
-/* Who only asks whether it is taken has it for a moment (archive_is_locked). */
-static bool take(int fd)
+bool archive_lock_take(int fd)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
     for (int tries = 0;; tries++) {
@@ -34,7 +33,7 @@ weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *e
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (*fd < 0) {
         s = archive_errno(err, errno, "make", path);
-    } else if (!take(*fd)) {
+    } else if (!archive_lock_take(*fd)) {
         int error = errno;
         ssize_t n = pread(*fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? strcspn(pid, " \n") : 0] = 0;

@@ -11,6 +11,10 @@
  * WEIR_ELIMIT: another process has it; err names it. WEIR_EIO. */
 weir_status archive_lock(const char *dir, const char *name, int *fd, weir_err *err);
 
+/* flock of an open file, for oneself alone. Who only asks whether it is taken has it for a moment, which is waited out. False:
+ * another one has it, errno EWOULDBLOCK, or another error. */
+bool archive_lock_take(int fd);
+
 /* The number in a lock file, 0 when there is none; and put it there. */
 uint32_t archive_lock_number(int fd);
 void archive_lock_set_number(int fd, uint32_t number);

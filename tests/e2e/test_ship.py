@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """weir ship into files and commands: every row once, over restarts, beside a collector, compaction and expiry."""
+import fcntl
 import glob
 import json
 import os
@@ -291,6 +292,19 @@ class Ship(unittest.TestCase):
         late = os.path.join(self.folder.name, "late.ndjson")
         self.ship("--once", "--name", "late", to=f"file:{late}")
         self.same(self.lines(late), self.lines())
+
+    def test_new_one_waits_for_compaction(self):
+        rows = self.fill(3000)
+        with open(os.path.join(self.archive, "compact.lock"), "w", encoding="ascii") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            p = subprocess.Popen([WEIR, "ship", "-a", self.archive, "--once", f"file:{self.out}"], stderr=subprocess.PIPE, text=True)
+            self.addCleanup(p.stderr.close)
+            self.addCleanup(p.wait)
+            self.addCleanup(p.kill)
+            self.assertIn("waits for the end of a compaction", p.stderr.readline())
+            self.assertEqual(self.cursors(), [])
+        self.assertEqual(p.wait(DEADLINE_S), 0)
+        self.assertEqual(len(self.lines()), rows)
 
     def files(self):
         return sorted(glob.glob(os.path.join(self.archive, "flows", "*", "*", "*.parquet")))
