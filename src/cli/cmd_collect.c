@@ -5,11 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "archive/cursor.h"
+#include "archive/layout.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "cli/cmd.h"
 #include "collect/collector.h"
 #include "collect/socket.h"
+#include "ship/status.h"
 
 struct collect_args {
     const char *host, *archive, *file, *state, *stats_format, *scope, *sync, *workers, *tee_source;
@@ -263,6 +266,26 @@ static enum archive_sync sync_of(const char *word)
     return (enum archive_sync)i;
 }
 
+/* How far those are that `weir ship` delivers the archive to. One that cannot be read is left out: weir ship --status says why. */
+static void delivery(const char *dir, bool json, base_buf *out)
+{
+    struct archive_names names = {0};
+    if (archive_cursor_names(dir, &names, NULL) != WEIR_OK)
+        return;
+    for (size_t i = 0; i < names.n; i++) {
+        struct ship_status s;
+        if (ship_status_of(dir, names.items[i], &s, NULL) == WEIR_OK) {
+            if (json && out->len)
+                base_buf_char(out, ',');
+            (json ? ship_status_json : ship_status_line)(&s, out);
+            if (json && out->len)
+                out->len--; /* the end of the line */
+        }
+        ship_status_done(&s);
+    }
+    archive_names_done(&names);
+}
+
 static int add_archive(struct made *m, const struct collect_args *a)
 {
     if (a->file && a->archive)
@@ -280,6 +303,7 @@ static int add_archive(struct made *m, const struct collect_args *a)
                                           .sync = sync_of(a->sync),
                                           .log = recovered};
     m->config.archive = &m->archive;
+    m->config.delivery = delivery;
     m->config.keep = (struct keeper_options){.dir = m->archive.dir,
                                              .compact = !a->no_compact,
                                              .keep_ns = (int64_t)a->keep,

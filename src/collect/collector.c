@@ -55,7 +55,8 @@ struct collector {
 
     pthread_mutex_t lock; /* of the report that is being gathered */
     struct stats_part *parts;
-    unsigned n_parts; /* that have come */
+    base_buf delivery; /* of cfg->delivery when it was asked last; under lock */
+    unsigned n_parts;  /* that have come */
     bool gathering, again;
 
     bool reader_gone, stopping;
@@ -76,12 +77,26 @@ static bool due(struct repeated *r, unsigned long *held)
 
 /* ---- accounting ---- */
 
-/* What the feeding side knows, on top of the workers' parts. */
+/* On the keeper's thread. */
+static void look_at_delivery(const char *dir, void *user)
+{
+    struct collector *c = user;
+    base_buf b = {0}, before;
+    c->cfg->delivery(dir, c->cfg->stats_as_json, &b);
+    (void)pthread_mutex_lock(&c->lock);
+    before = c->delivery;
+    c->delivery = b;
+    (void)pthread_mutex_unlock(&c->lock);
+    base_buf_done(&before);
+}
+
+/* What the feeding side knows, on top of the workers' parts. With the lock, or when nobody else is there any more. */
 static void print_stats(struct collector *c)
 {
     struct stats s = {.time_ns = bell_clock(),
                       .started_ns = c->started_ns,
                       .archive = c->cfg->archive != NULL,
+                      .delivery = c->delivery.failed ? NULL : &c->delivery,
                       .parts = c->parts,
                       .n_parts = c->n_workers};
     for (unsigned i = 0; i < c->n_receivers; i++)
@@ -723,7 +738,10 @@ static bool work(struct collector *c)
     else
         say_ready(c);
     keeper *k = NULL;
-    if (good && c->cfg->archive && c->live && !(k = keeper_start(&c->cfg->keep, &err)))
+    struct keeper_options keep = c->cfg->keep;
+    keep.look = c->cfg->delivery ? look_at_delivery : NULL;
+    keep.user = c;
+    if (good && c->cfg->archive && c->live && !(k = keeper_start(&keep, &err)))
         log_warning("the archive is neither compacted nor expired: %s", err.msg);
     while (c->live && !stop)
         stop = look_around(c, 1000);
@@ -768,6 +786,7 @@ int collector_run(const struct collector_config *config)
         feed_free(c.feeds[i]);
     if (c.parts)
         forget_parts(&c);
+    base_buf_done(&c.delivery);
     for (unsigned i = c.n_workers; c.workers && i-- > 0;)
         worker_free(c.workers[i]);
     free(c.workers);

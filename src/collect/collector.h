@@ -15,6 +15,7 @@
 #include <weir/decoder.h>
 
 #include "archive/archive.h"
+#include "base/buf.h"
 #include "collect/allow.h"
 #include "collect/keeper.h"
 #include "collect/tee.h"
@@ -35,10 +36,13 @@ struct collector_config {
     const char *const *read; /* n_read captures to read instead */
     size_t n_read;
     const struct archive_options *archive; /* where flows go; NULL: lines to file */
-    struct keeper_options keep;            /* of the archive */
-    const char *file;                      /* output of lines, "-" for stdout */
-    const char *state_path;                /* NULL: none */
-    int level;                             /* of gzip */
+    struct keeper_options keep;            /* of the archive, but for look */
+    /* What waits in the archive for those that it is delivered to, for the accounting: JSON objects with commas between them, or
+     * lines. Asked about once a minute, on a thread that may be slow. NULL: nothing is said of it. */
+    void (*delivery)(const char *dir, bool json, base_buf *out);
+    const char *file;       /* output of lines, "-" for stdout */
+    const char *state_path; /* NULL: none */
+    int level;              /* of gzip */
     bool debug, stats_as_json;
     uint64_t stats_interval_ns; /* 0: never */
     uint64_t flush_ns;

@@ -66,6 +66,8 @@ static void one_round(keeper *k)
 {
     weir_err err = {0};
     int64_t now = bell_clock();
+    if (k->opt.look)
+        k->opt.look(k->opt.dir, k->opt.user);
     if (k->opt.keep_ns || k->opt.max_octets || k->opt.min_free) {
         struct archive_expire_options o = {.dir = k->opt.dir,
                                            .before_ns = k->opt.keep_ns ? now - k->opt.keep_ns : 0,

@@ -16,6 +16,8 @@ struct keeper_options {
     int64_t keep_ns;     /* flows older than this go; 0: no limit */
     uint64_t max_octets; /* size of the archive; 0: no limit */
     uint64_t min_free;   /* octets that stay free on the device; 0: no limit */
+    void (*look)(const char *dir, void *user); /* once a minute, on the thread; NULL: not */
+    void *user;
 };
 
 /* Starts the thread; dir is borrowed until keeper_stop. NULL: err says why. */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/text.h"
 
@@ -257,6 +258,10 @@ void stats_json(base_buf *b, const struct stats *s)
         base_buf_add(b, e->data, e->len);
         b->failed |= e->failed;
     }
+    if (s->delivery && s->delivery->len) {
+        base_buf_str(b, "],\"delivery\":[");
+        base_buf_add(b, s->delivery->data, s->delivery->len);
+    }
     base_buf_str(b, "]}\n");
 }
 
@@ -371,6 +376,16 @@ static void text_tee(base_buf *b, const struct stats *s, const char *prefix)
     }
 }
 
+static void text_delivery(base_buf *b, const base_buf *lines, const char *prefix)
+{
+    for (size_t at = 0; at < lines->len;) {
+        const char *line = lines->data + at, *end = memchr(line, '\n', lines->len - at);
+        size_t len = end ? (size_t)(end - line) : lines->len - at;
+        base_buf_printf(b, "%sdelivery to %.*s\n", prefix, (int)len, line);
+        at += len + 1;
+    }
+}
+
 void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t max_exporters)
 {
     struct stats_part all = sum_of(s);
@@ -404,5 +419,7 @@ void stats_text(base_buf *b, const struct stats *s, const char *prefix, size_t m
         base_buf_printf(b, "%scheckpoints that could not be written %" PRIu64 "\n", prefix,
                         o->checkpoints_failed);
     text_rest(b, c, prefix, "");
+    if (s->delivery)
+        text_delivery(b, s->delivery, prefix);
     text_exporters(b, s, prefix, max_exporters);
 }

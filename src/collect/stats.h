@@ -53,6 +53,7 @@ struct stats {
     size_t n_targets;
     struct tee_counters tee;
     bool archive;                   /* false: lines are written */
+    const base_buf *delivery;       /* collector_config's, NULL: nothing is known of it */
     const struct stats_part *parts; /* n_parts, one a worker */
     size_t n_parts;
 };

@@ -167,11 +167,10 @@ void ship_status_json(const struct ship_status *s, base_buf *b)
                     s->damaged ? "true" : "false", s->lag.damaged_files);
 }
 
-void ship_status_text(const struct ship_status *s, base_buf *b)
+static void put_words(const struct ship_status *s, base_buf *b)
 {
     double lag = ship_status_lag(s);
-    base_buf_printf(b, "%s: %s\n  %s; ", s->name, s->destination ? s->destination : "",
-                    s->running ? "running" : "not running");
+    base_buf_str(b, s->running ? "running; " : "not running; ");
     if (!s->lag.rows)
         base_buf_str(b, "all rows delivered");
     else
@@ -186,6 +185,18 @@ void ship_status_text(const struct ship_status *s, base_buf *b)
                         s->lag.damaged_files);
     base_buf_str(b,
                  s->damaged ? "; the newest cursor is damaged, the one before it counts\n" : "\n");
+}
+
+void ship_status_line(const struct ship_status *s, base_buf *b)
+{
+    base_buf_printf(b, "%s: ", s->name);
+    put_words(s, b);
+}
+
+void ship_status_text(const struct ship_status *s, base_buf *b)
+{
+    base_buf_printf(b, "%s: %s\n  ", s->name, s->destination ? s->destination : "");
+    put_words(s, b);
 }
 
 /* ---- Prometheus ---- */

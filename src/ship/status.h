@@ -23,6 +23,8 @@ void ship_status_done(struct ship_status *s);
 double ship_status_lag(const struct ship_status *s);
 
 void ship_status_json(const struct ship_status *s, base_buf *b); /* one line */
+void ship_status_line(const struct ship_status *s,
+                      base_buf *b); /* one line, begins with the name */
 void ship_status_text(const struct ship_status *s, base_buf *b); /* two lines */
 /* Of n destinations, in Prometheus' text format. counters: n of those that this process delivers to; NULL, or one of them: does
  * not. */

@@ -180,6 +180,23 @@ class Ship(unittest.TestCase):
             self.assertEqual(shipper.wait(DEADLINE_S), 0)
             c.stop()
 
+    def test_lag_in_the_accounting_of_a_collector(self):
+        rows = self.fill(3000)
+        self.ship("--once", "--name", "done")
+        self.ship("--once", "--name", "away", to="command:exit 1", status=1)
+        with Collector("-a", self.archive, "--no-compact") as c:
+            s = c.until("it has looked", lambda s: "delivery" in s)
+            got = {d["name"]: (d["rows_waiting"], d["lag_s"] > 0, d["destination"]) for d in s["delivery"]}
+            self.assertEqual(got, {"done": (0, False, f"file:{self.out}"), "away": (rows, True, "command:exit 1")})
+            c.stop()
+        with Collector("-a", self.archive, "--no-compact", "--stats-format", "text") as c:
+            end = time.monotonic() + DEADLINE_S
+            while not any("delivery to" in line for line in c.said) and time.monotonic() < end:
+                c.process.send_signal(signal.SIGUSR1)
+                c.wait_for("stats: output records")
+            c.stop()
+        self.assertRegex("".join(c.said), f"stats: delivery to away: not running; {rows} rows of \\d+ files wait")
+
     def test_filter(self):
         self.fill(50000)
         want = len(self.query("src port < 1024"))
