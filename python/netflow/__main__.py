@@ -1,4 +1,5 @@
 """``python3 -m netflow ...`` is ``weir ...``."""
 from netflow._program import main
 
-main()
+if __name__ == "__main__":
+    main()

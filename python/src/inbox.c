@@ -334,8 +334,16 @@ inbox *inbox_new(int fd, size_t limit, size_t buffer)
     return NULL;
 }
 
+/* In a process that was forked since there is no thread: its lock may be held for ever, and its bell is the parent's. */
+static bool is_forked(const inbox *b)
+{
+    return b->pid != getpid();
+}
+
 static void order(inbox *b, enum orders orders)
 {
+    if (is_forked(b))
+        return;
     (void)pthread_mutex_lock(&b->lock);
     if (orders > b->orders) {
         if (b->orders == GO_ON && orders == STOP && !b->ended)
@@ -359,7 +367,7 @@ void inbox_stop(inbox *b)
 
 void inbox_close(inbox *b)
 {
-    if (b->pid != getpid())
+    if (is_forked(b))
         return;
     order(b, STOP);
     (void)pthread_mutex_lock(&b->lock);
@@ -379,7 +387,7 @@ void inbox_close(inbox *b)
 
 void inbox_free(inbox *b)
 {
-    if (!b || b->pid != getpid())
+    if (!b || is_forked(b))
         return;
     inbox_close(b);
     free_all(b);
@@ -389,7 +397,7 @@ void inbox_free(inbox *b)
 
 const struct inbox_packet *inbox_first(inbox *b)
 {
-    if (!b->reading) {
+    if (!b->reading && !is_forked(b)) {
         (void)pthread_mutex_lock(&b->lock);
         b->reading = b->first;
         if (b->first && !(b->first = b->first->next))
@@ -406,16 +414,20 @@ void inbox_pop(inbox *b)
     if (!done || ++b->at < done->n)
         return;
     b->reading = NULL;
-    (void)pthread_mutex_lock(&b->lock);
-    b->held -= done->size;
-    b->counts.waiting -= done->n;
-    (void)pthread_cond_signal(&b->space);
-    (void)pthread_mutex_unlock(&b->lock);
+    if (!is_forked(b)) {
+        (void)pthread_mutex_lock(&b->lock);
+        b->held -= done->size;
+        b->counts.waiting -= done->n;
+        (void)pthread_cond_signal(&b->space);
+        (void)pthread_mutex_unlock(&b->lock);
+    }
     free(done);
 }
 
 bool inbox_wait(inbox *b, int timeout_ms)
 {
+    if (is_forked(b))
+        return true;
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     if (timeout_ms > 0) {
@@ -441,6 +453,8 @@ bool inbox_wait(inbox *b, int timeout_ms)
 
 void inbox_wake(inbox *b)
 {
+    if (is_forked(b))
+        return;
     (void)pthread_mutex_lock(&b->lock);
     b->woken = true;
     (void)pthread_cond_broadcast(&b->news);
@@ -449,6 +463,9 @@ void inbox_wake(inbox *b)
 
 bool inbox_ended(inbox *b, int *why)
 {
+    *why = 0;
+    if (is_forked(b))
+        return !b->reading;
     (void)pthread_mutex_lock(&b->lock);
     bool ended = b->ended && !b->first && !b->reading;
     *why = b->why;
@@ -458,6 +475,10 @@ bool inbox_ended(inbox *b, int *why)
 
 void inbox_count(inbox *b, struct inbox_counts *c)
 {
+    if (is_forked(b)) {
+        *c = b->counts;
+        return;
+    }
     (void)pthread_mutex_lock(&b->lock);
     if (b->orders == GO_ON)
         count_drops(b);

@@ -37,6 +37,7 @@ struct inbox_counts {
  *   fd      copied: the caller may close his own at any time; gets SO_TIMESTAMPNS and a receive buffer
  *   limit   octets that wait in memory, exceeded by less than 5 MiB
  *   buffer  octets of the kernel's buffer to ask for
+ * In a process that is forked it has ended: the packets are the parent's, and nothing that is called there touches them.
  * NULL with errno: no memory, no thread, fd is no socket. */
 inbox *inbox_new(int fd, size_t limit, size_t buffer);
 

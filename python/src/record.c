@@ -26,6 +26,18 @@ static PyObject *py_register(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!O!O!O!:register", &PyTuple_Type, &given, &PyDict_Type, &v9,
                           &PyDict_Type, &ipfix, &PyDict_Type, &scopes))
         return NULL;
+    /* Classes are those of one interpreter: with another's in their place, exceptions would pass its except clauses. */
+    static int64_t home = -1;
+    int64_t here = PyInterpreterState_GetID(PyInterpreterState_Get());
+    if (here < 0)
+        return NULL;
+    if (home >= 0 && home != here) {
+        PyErr_SetString(
+            PyExc_ImportError,
+            "netflow works in one interpreter of a process, and another has imported it");
+        return NULL;
+    }
+    home = here;
     if (PyTuple_Size(given) != PY_N_CLASSES) {
         PyErr_Format(PyExc_ValueError, "register: %d classes are needed", (int)PY_N_CLASSES);
         return NULL;
@@ -674,6 +686,7 @@ typedef struct {
     PyTypeObject *made_as; /* the class it was made with, borrowed: only compared */
     uint32_t len;          /* octets */
     bool plain;            /* made_as has no attributes beyond these */
+    PyObject *weakrefs;
 } py_record;
 
 static int record_traverse(PyObject *self, visitproc visit, void *arg)
@@ -708,6 +721,8 @@ static void record_dealloc(PyObject *self)
     py_record *r = (py_record *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (r->weakrefs)
+        PyObject_ClearWeakRefs(self);
     record_clear(self);
     if (r->plain && r->made_as == type && n_spare < MAX_SPARE)
         spare[n_spare++] = r;
@@ -1162,6 +1177,7 @@ static PyObject *py_elements(PyObject *module, PyObject *args)
 /* ---- types ---- */
 
 static PyMemberDef record_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(py_record, weakrefs), READONLY, NULL},
     {"data", T_OBJECT, offsetof(py_record, data), 0, "Values by name."},
     {NULL, 0, 0, 0, NULL},
 };

@@ -460,6 +460,21 @@ class Captures(unittest.TestCase):
         done = subprocess.run([sys.executable, "-c", script], input=self.path.read_bytes(), capture_output=True, check=True)
         self.assertEqual(done.stdout.decode().splitlines(), ["999", "standard input can be read once only"])
 
+    def test_pipe_that_is_being_written(self):
+        """What has been written is read, though the writer goes on."""
+        script = ("import netflow, os, sys\n"
+                  "end = os.open(sys.argv[1], os.O_RDWR)\n"  # a writer that does not go away
+                  "os.write(end, sys.stdin.buffer.read())\n"
+                  "print([row for _, batch in zip(range(2), netflow.open_capture(sys.argv[1], ['bytes'], batch_rows=1))\n"
+                  "       for row in batch.tuples()])\n")
+        messages = [make.ipfix_template(), make.ipfix_data([1]), make.ipfix_data([2])]
+        for name, octets in ("pcap", pcap(messages)), ("ipfix", b"".join(messages)):
+            with self.subTest(name=name):
+                os.mkfifo(self.dir / name)
+                done = subprocess.run([sys.executable, "-c", script, self.dir / name], input=octets, timeout=20,
+                                      capture_output=True, check=True)
+                self.assertEqual(done.stdout.decode(), f"{[(make.values(n)[2],) for n in (1, 2)]}\n")
+
     def test_streams_of_an_interface(self):
         """Each capsule has all rows, also when others live, were dropped unread or half read."""
         capture = netflow.open_capture(self.path, FLOW, batch_rows=100)

@@ -934,6 +934,39 @@ class Receive(unittest.TestCase):
         self.send(b"x")
         self.assertEqual(len(receiver.receive()), 1)
 
+    def test_child_leaves_the_parent_alone(self):
+        """A child may call anything, also when its copy of the lock is held for ever: the parent's receiver goes on."""
+        receiver = Receiver(self.socket)
+        asked = threading.Event()
+
+        def ask():
+            while not asked.is_set():
+                self.assertEqual(receiver.waiting, 0)
+
+        thread = threading.Thread(target=ask)
+        before = sys.getswitchinterval()
+        self.addCleanup(sys.setswitchinterval, before)
+        sys.setswitchinterval(1e-5)
+        thread.start()
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                signal.alarm(5)
+                receiver.wake()
+                receiver.finish()
+                receiver.stop()
+                receiver.close()
+                os._exit(7 if receiver.ended and receiver.receive() == [] and receiver.packets == 0 else 8)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 7)
+        asked.set()
+        thread.join()
+        self.assertFalse(receiver.ended)
+        began = time.process_time()
+        self.assertEqual(receiver.receive(timeout_ms=300), [])
+        self.assertLess(time.process_time() - began, 0.2)  # its thread sleeps
+        self.send(b"x")
+        self.assertEqual(len(receiver.receive()), 1)
+
     def test_no_thread_or_descriptor_is_left(self):
         before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
         for _ in range(20):

@@ -13,6 +13,7 @@ import os
 import pickle
 import random
 import struct
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -451,6 +452,24 @@ class Objects(unittest.TestCase):
                 self.assertEqual(thing, thing)
                 self.assertEqual(len({thing, thing}), 1)
                 self.assertNotEqual(thing, copy.copy(thing))
+
+    def test_weak_references(self):
+        packets = list(self.everything())
+        while packets:
+            packet = packets.pop()
+            flow = packet.flows[0]
+            kept = weakref.ref(flow), weakref.ref(packet)
+            self.assertIs(kept[0](), flow)
+            del packet, flow
+            gc.collect()
+            self.assertEqual([reference() for reference in kept], [None, None])
+
+        class Mine(V9DataRecord):
+            pass
+        mine, gone = Mine(), []
+        weakref.finalize(mine, gone.append, "mine")
+        del mine
+        self.assertEqual(gone, ["mine"])
 
     def test_subclass(self):
         class Mine(V5DataFlow):
@@ -1653,6 +1672,52 @@ class Modules(unittest.TestCase):
                             if not part.startswith("_") and (callable(value) or isinstance(
                                     value, (property, classmethod, staticmethod))):
                                 self.assertTrue(getattr(value, "__doc__", None), f"{name}.{part}")
+
+    @better
+    def test_every_module_can_be_imported(self):
+        """As tools for documentation do: none of them takes the process away."""
+        script = ("import importlib, netflow, pkgutil\n"
+                  "for m in pkgutil.walk_packages(netflow.__path__, 'netflow.'):\n"
+                  "    print(importlib.import_module(m.name).__name__)")
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("netflow.__main__", done.stdout.split())
+
+
+SEVERAL = r"""
+import netflow
+try:
+    import _interpreters as several
+    create, run = lambda: several.create("legacy"), several.exec
+except ImportError:
+    import _xxsubinterpreters as several
+    create, run = lambda: several.create(isolated=False), several.run_string
+i = create()
+run(i, '''
+try:
+    import netflow
+except ImportError as e:
+    import os
+    os.write(1, str(e).encode())
+''')
+several.destroy(i)
+try:
+    netflow.parse_packet(b"\0\5")
+except netflow.MalformedPacket:
+    print(", caught")
+"""
+
+
+@better
+class Interpreters(unittest.TestCase):
+    """Of several interpreters in a process one has the package: in another its exceptions would be other classes."""
+
+    def test_another_is_refused(self):
+        done = subprocess.run([sys.executable, "-c", SEVERAL], capture_output=True, text=True, check=False)
+        if "ModuleNotFoundError" in done.stderr:
+            self.skipTest("this Python makes no interpreters")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, "one interpreter of a process.*, caught")
 
 
 if __name__ == "__main__":

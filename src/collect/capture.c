@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum {
+    MAGIC_OCTETS = 4,
     DETECT_OCTETS = 512,
     V9_TIME_AT = 8, /* unix_secs of v1, v5, v7 and v9; nanoseconds follow in all but v9 */
     IPFIX_TIME_AT = 4
@@ -96,10 +97,15 @@ static weir_status start(source *src, const struct capture_options *o, capture *
         c->o = *o;
     c->form = c->o.form;
     if (c->form == CAPTURE_AUTO) {
+        /* The first octets tell binary forms; of a pipe, more may not have been written yet. */
         const uint8_t *p;
-        size_t n = source_peek(src, DETECT_OCTETS, &p);
+        size_t n = source_peek(src, MAGIC_OCTETS, &p);
         c->guessed = true;
         c->form = detect(p, n);
+        if (c->form == CAPTURE_HEX || c->form == CAPTURE_RAW) {
+            n = source_peek(src, DETECT_OCTETS, &p);
+            c->form = detect(p, n);
+        }
     }
     weir_status st = WEIR_OK;
     if ((unsigned)c->form >= ARRAY_LEN(forms))
