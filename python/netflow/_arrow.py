@@ -326,7 +326,8 @@ class _Rows:
         return self.arrow().read_all()
 
     def close(self) -> None:
-        """End the reading and free what it needs. Arrow streams that were handed out go on until they are released."""
+        """End the reading and free what it needs. Arrow streams that were handed out, and iterators before the last one, go on
+        until they are released."""
         self._closed = True
         for stream in (*self._spare, self._last):
             if stream is not None:
@@ -389,7 +390,8 @@ def open_capture(path: Path, columns: Optional[Sequence[str]] = None, *, options
     columns: names as in ``weir fields``, or of elements that have no column of their own; without it all columns of the
     table, and none of elements beside them.
     options: the options records instead of the flows.
-    batch_rows: flows of a batch. port: the UDP destination port that counts, 0: whatever looks like exports.
+    batch_rows: flows of a batch, for which that of a pipe waits too. port: the UDP destination port that counts, 0: whatever
+    looks like exports.
     scope, limits, elements: as of :class:`Decoder`.
 
     FileNotFoundError, OSError: it cannot be read; ValueError: no such column, or a form of capture that nobody knows.
