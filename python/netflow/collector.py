@@ -191,7 +191,12 @@ class _Input(queue.Queue):
     receiver: Receiver
 
     def put(self, item: RawPacket, block: bool = True, timeout: Optional[float] = None) -> None:
-        super().put(item, block, timeout)
+        ts, client, data = item  # what is none is the caller's to know, not the thread's that parses
+        hash(client)
+        if not (isinstance(ts, (int, float)) and isinstance(client, tuple) and client
+                and isinstance(data, (bytes, bytearray, memoryview))):
+            raise TypeError("a RawPacket is (seconds since 1970, sender as socket.recvfrom() gives it, octets)")
+        super().put(RawPacket(ts, client, bytes(data)), block, timeout)
         self.receiver.wake()
 
     def qsize(self) -> int:
@@ -406,7 +411,8 @@ class ThreadedNetFlowListener(threading.Thread):
 
     :ivar server: its ``server_address`` is (address, port), where the port is the one found for port 0;
         ``socket`` is the socket.
-    :ivar input: a queue of packets that are to be parsed. A RawPacket that is put there is treated as if received.
+    :ivar input: a queue of packets that are to be parsed. A RawPacket that is put there is treated as if received; anything else
+        raises TypeError or ValueError.
     :ivar output: the queue that get() reads.
 
     Templates are kept per client address and domain. A packet whose template is missing waits for it, at most PACKET_TIMEOUT

@@ -78,7 +78,7 @@ def parse_packet(data: Union[str, bytes, bytearray, memoryview], templates: Opti
         key = "netflow" if version == 9 else "ipfix"
         inner = templates.get(key)
         if not isinstance(inner, dict):
-            if inner:
+            if inner or not isinstance(inner, (list, tuple, type(None))):
                 raise TypeError(f"templates['{key}'] must be a dict, not {type(inner).__name__}")
             inner = templates[key] = {}
         return V9ExportPacket(octets, inner) if version == 9 else IPFIXExportPacket(octets, inner)

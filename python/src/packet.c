@@ -192,6 +192,19 @@ static PyObject *template_value(const struct decoding *c, uint32_t domain, const
     return value;
 }
 
+/* A class derived from dict may keep more than the dict does (OrderedDict: the order): its own methods see what is changed. 0, or
+ * -1 with an exception. */
+static int dict_put(PyObject *dict, PyObject *key, PyObject *value)
+{
+    return PyDict_CheckExact(dict) ? PyDict_SetItem(dict, key, value)
+                                   : PyObject_SetItem(dict, key, value);
+}
+
+static int dict_remove(PyObject *dict, PyObject *key)
+{
+    return PyDict_CheckExact(dict) ? PyDict_DelItem(dict, key) : PyObject_DelItem(dict, key);
+}
+
 /* What a template does to the caller's dict. False with an exception. */
 static bool learn(struct decoding *c, const weir_packet *p, const weir_template *t,
                   weir_template_event event)
@@ -205,7 +218,7 @@ static bool learn(struct decoding *c, const weir_packet *p, const weir_template 
     PyObject *old = id ? PyDict_GetItemWithError(c->templates, id) : NULL;
     bool ok = old || !PyErr_Occurred();
     if (gone) {
-        ok = ok && (!old || PyDict_DelItem(c->templates, id) == 0);
+        ok = ok && (!old || dict_remove(c->templates, id) == 0);
     } else {
         Py_XINCREF(old);
         py_handle *h = old ? py_handle_of(old) : NULL;
@@ -216,7 +229,7 @@ static bool learn(struct decoding *c, const weir_packet *p, const weir_template 
         c->learnt |= c->form == PY_FORM_IPFIX;
         if (ok && !same) {
             PyObject *value = template_value(c, p->domain, t);
-            ok = value && PyDict_SetItem(c->templates, id, value) == 0;
+            ok = value && dict_put(c->templates, id, value) == 0;
             Py_XDECREF(value);
         }
         Py_XDECREF((PyObject *)h);
@@ -518,7 +531,9 @@ static PyObject *template_of(const struct decoding *c, unsigned id)
 /* The decoder behind a value of the dict: one that nobody works with at the moment. */
 static bool adopt(struct decoding *c, PyObject *value)
 {
+    Py_XINCREF(value); /* what looking at it runs may take it out of the dict */
     py_handle *h = value && value != Py_None ? py_handle_of(value) : NULL;
+    Py_XDECREF(value);
     if (h && !h->state->busy) {
         Py_INCREF((PyObject *)h->state);
         c->state = h->state;

@@ -189,6 +189,21 @@ class Packets(unittest.TestCase):
             self.assertEqual((packet.ts, packet.client, numbers(packet)), (12.5, ("192.0.2.1", 2055), [1]))
             self.assertEqual(listener.stats, ListenerStats(1, 1, 0, 0, 0, 0))
 
+    def test_input_that_is_no_packet(self):
+        """Whoever puts it there hears of it; the thread goes on."""
+        raw = RawPacket(12.5, ("192.0.2.1", 2055), p.v5(p.v5_flow(1)[0]))
+        with listening() as listener:
+            listener.start()
+            for wrong in (None, 5, (), (1, 2), raw._replace(ts=None), raw._replace(ts="1"), raw._replace(client=None),
+                          raw._replace(client=()), raw._replace(client=([],)), raw._replace(data=None), raw._replace(data="ab")):
+                with self.subTest(wrong=wrong):
+                    self.assertRaises((TypeError, ValueError), listener.input.put, wrong)
+            listener.input.put(raw._replace(data=bytearray(raw.data)))
+            listener.input.put_nowait(raw._replace(data=bytearray(p.v9_data([1])[:-1])))
+            self.assertEqual(numbers(listener.get(timeout=PATIENCE)), [1])
+            wait_until(lambda: listener.stats.rejected == 1)
+            self.assertTrue(listener.is_alive())
+
     def test_input_shows_what_waits(self):
         with listening() as listener:
             self.assertTrue(listener.input.empty())

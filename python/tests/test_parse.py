@@ -4,6 +4,7 @@
 Every test without @better holds for netflow 0.12.2 too (run this file with an interpreter that has it); a test with
 @better is about a difference that COMPATIBILITY.md explains, and is skipped there.
 """
+import collections
 import copy
 import gc
 import importlib.util
@@ -576,6 +577,72 @@ class Templates(unittest.TestCase):
                         self.assertRaises(missing, parse_packet, data, templates)
                     else:
                         self.assertEqual(len(parse_packet(data, templates).flows), 1)
+
+    def test_classes_derived_from_dict(self):
+        """Their own methods see what comes and goes."""
+        class Logged(dict):
+            def __init__(self):
+                super().__init__()
+                self.log = []
+
+            def __setitem__(self, key, value):
+                self.log.append(key)
+                super().__setitem__(key, value)
+
+            def __delitem__(self, key):
+                self.log.append(-key)
+                super().__delitem__(key)
+
+        for kind in collections.OrderedDict, Logged:
+            kept = {"netflow": kind(), "ipfix": kind()}
+            for number in 300, 256:
+                parse_packet(make.v9_template(number), kept)
+                parse_packet(make.ipfix_template(number), kept)
+            self.assertEqual([list(kept["netflow"]), list(kept["ipfix"])], [[300, 256]] * 2)
+            self.assertEqual(len(parse_packet(make.v9_data([1, 2]), kept).flows), 2)
+            self.assertEqual(len(parse_packet(make.ipfix_data([1, 2]), kept).flows), 2)
+            if OURS:
+                parse_packet(make.ipfix(make.a_set(2, struct.pack("!HH", 300, 0))), kept)
+                self.assertEqual(list(kept["ipfix"]), [256])
+        self.assertEqual(kept["netflow"].log, [300, 256])
+        self.assertEqual(kept["ipfix"].log, [300, 256, -300] if OURS else [])
+
+    @better
+    def test_sections_that_are_no_dicts(self):
+        for section in collections.UserDict(), collections.UserDict({256: None}), 5, 0, "", "ab", [1], object():
+            with self.subTest(section=section):
+                self.assertRaises(TypeError, parse_packet, make.v9_template(), {"netflow": section, "ipfix": {}})
+                self.assertRaises(TypeError, parse_packet, make.ipfix_template(), {"netflow": {}, "ipfix": section})
+
+    @better
+    def test_dict_that_refuses(self):
+        class Full(dict):
+            def __setitem__(self, key, value):
+                raise OSError("no room")
+
+        kept = {"netflow": Full(), "ipfix": Full()}
+        self.assertRaises(OSError, parse_packet, make.v9_template(), kept)
+        self.assertRaises(OSError, parse_packet, make.ipfix_template(), kept)
+        kept["netflow"] = {}
+        parse_packet(make.v9_template(), kept)
+        self.assertEqual(len(parse_packet(make.v9_data([1]), kept).flows), 1)
+
+    @better
+    def test_template_that_takes_itself_out(self):
+        class Gone:
+            @property
+            def _handle(self):
+                kept["netflow"].clear()
+                raise AttributeError("_handle")
+
+            def __getattr__(self, name):
+                kept["netflow"].clear()
+                gc.collect()
+                raise AttributeError(name)
+
+        kept = fresh()
+        kept["netflow"][256] = Gone()
+        self.assertRaises((TypeError, V9TemplateNotRecognized), parse_packet, make.v9_data([1]), kept)
 
     def test_cleared_by_the_caller(self):
         templates = fresh()
