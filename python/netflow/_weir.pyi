@@ -1,6 +1,6 @@
 """The extension module: what the package is written with, and not for use from elsewhere."""
 from os import PathLike
-from typing import Any, Iterable, Iterator, Literal, Protocol, Sequence, TypeVar
+from typing import Any, Iterable, Iterator, Literal, Protocol, Sequence, TypeVar, final
 from datetime import datetime
 
 import pyarrow
@@ -42,6 +42,7 @@ _Received = float | datetime | None
 _Data = bytes | bytearray | memoryview
 _Item = _Data | tuple[_Data, _Client] | tuple[_Data, _Client, _Received]
 
+@final
 class Batch:
     @property
     def columns(self) -> tuple[str, ...]: ...
@@ -59,6 +60,7 @@ class Batch:
     def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
 
+@final
 class Stream:
     @property
     def fresh(self) -> bool: ...
@@ -106,6 +108,7 @@ def quirks() -> dict[str, int]: ...
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
+@final
 class Receiver:
     def __new__(cls, fd: int | _HasFileno, limit: int = 67108864, buffer: int = 16777216) -> Receiver: ...
     @property

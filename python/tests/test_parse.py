@@ -1719,6 +1719,11 @@ class Modules(unittest.TestCase):
                 self.assertIn(name, module.__all__)
                 self.assertTrue(hasattr(module, name))
 
+    @better
+    def test_all_is_written_out_in_full(self):
+        self.assertEqual(netflow.__all__, sorted([*netflow._arrow.__all__, "MalformedPacket", "UnknownExportVersion",
+                                                  "parse_packet"]))
+
     def test_classes_say_where_they_live(self):
         for cls in (V1ExportPacket, V5DataFlow, V9DataRecord, V9OptionsDataRecord, IPFIXDataRecord, IPFIXSet):
             module = importlib.import_module(cls.__module__)
