@@ -8,6 +8,7 @@
 #include "query/format.h"
 #include "query/lookup.h"
 #include "query/paths.h"
+#include "ship/clickhouse_query.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,12 +30,13 @@
 
 struct query_args {
     struct opt_strs read, stats, top, geo;
-    const char *range, *dirs, *filter_file, *window, *order, *by, *keys, *having, *format, *write;
+    const char *from, *range, *dirs, *filter_file, *window, *order, *by, *keys, *having, *format,
+        *write;
     const char *summary, *dns, *not_config, *not_tor, *not_ident, *not_level, *not_exporters,
         *not_verify, *not_extensions;
     uint64_t last, stop_after, rows, every, memory, threads;
     bool by_start, aggregate, merge, guess, full_ipv6, quiet, plain, totals, slots, check, show,
-        tag, raw, utc, no_color, not_lzo, not_bz2, not_lz4;
+        tag, raw, explain, utc, no_color, not_lzo, not_bz2, not_lz4;
 };
 
 enum {
@@ -80,7 +82,8 @@ static void catch_interrupts(void)
 struct run {
     const struct query_args *args;
     query_arena *arena;
-    int out; /* file descriptor of the results */
+    ship_clickhouse_query *server; /* of --from; NULL: files are read */
+    int out;                       /* file descriptor of the results */
     bool closed, out_is_terminal, ranged;
     atomic_llong
         shown_ns; /* when the progress line was written last; 0: never, -1: there is none */
@@ -705,7 +708,7 @@ static int finished(struct run *r, weir_status s, const weir_err *err,
     if (atomic_load(&interrupted))
         return EXIT_INTERRUPTED;
     if (s != WEIR_OK && s != WEIR_END) {
-        if (s == WEIR_ENOTFOUND)
+        if (s == WEIR_ENOTFOUND && !r->server)
             log_error("%s (name an archive with -R DIR; 'weir collect' writes one)", err->msg);
         else
             log_error("%s", err->msg);
@@ -722,6 +725,52 @@ static int finished(struct run *r, weir_status s, const weir_err *err,
         return 1;
     }
     return 0;
+}
+
+/* Whether names that files complete from options records may be shown as flows say them: by formats that show everything. */
+static bool as_sent(const struct plan *p)
+{
+    return query_format_shows_all(p->format);
+}
+
+static weir_status run_plan(struct run *r, struct plan *p, bool totals,
+                            const struct query_sink *sink, struct query_summary *sum, weir_err *err)
+{
+    return r->server
+               ? ship_clickhouse_query_run(r->server, &p->q, as_sent(p), totals, sink, sum, err)
+               : query_run(&p->q, totals, sink, sum, err);
+}
+
+static int explain(struct run *r, struct plan *p, bool totals)
+{
+    base_buf b = {0};
+    weir_err err = {0};
+    weir_status s = ship_clickhouse_query_explain(r->server, &p->q, as_sent(p), totals, &b, &err);
+    if (s == WEIR_OK)
+        s = write_out(r, b.data, b.len, &err);
+    base_buf_done(&b);
+    return finished(r, s == WEIR_ENOTFOUND ? WEIR_EINVAL : s, &err, &(struct query_summary){0});
+}
+
+static struct query_completeness *how_complete(const struct run *r, const struct plan *p)
+{
+    struct query_completeness *c = calloc(1, sizeof *c);
+    if (c && r->server) {
+        c->what = QUERY_COMPLETE_FAILED;
+        (void)snprintf(c->failed, sizeof c->failed, "the ledger in ClickHouse is not read");
+    } else if (c) {
+        query_complete_read(&p->q, now_ns(CLOCK_REALTIME) / 1000, c);
+    }
+    return c;
+}
+
+static weir_status find_extras(struct run *r, struct plan *p, const struct query_paths *paths,
+                               weir_err *err)
+{
+    if (r->server)
+        return ship_clickhouse_query_extras(r->server, &p->extras, err);
+    query_extras_find(r->arena, paths, stop, NULL, &p->extras);
+    return WEIR_OK;
 }
 
 static int run_totals(struct run *r, struct plan *p)
@@ -751,12 +800,13 @@ static int run_totals(struct run *r, struct plan *p)
     struct query_sink sink = {totals_begin, totals_block, totals_end, &t};
     struct query_summary sum = {0};
     weir_err err = {0};
-    weir_status s = query_run(&p->q, false, &sink, &sum, &err);
+    if (r->args->explain)
+        return explain(r, p, false);
+    weir_status s = run_plan(r, p, false, &sink, &sum, &err);
     if (s == WEIR_OK && !slots) {
         totals_text(&t);
-        struct query_completeness *complete = r->args->quiet ? NULL : malloc(sizeof *complete);
+        struct query_completeness *complete = r->args->quiet ? NULL : how_complete(r, p);
         if (complete) {
-            query_complete_read(&p->q, now_ns(CLOCK_REALTIME) / 1000, complete);
             base_buf_str(&t.out, "Completeness: ");
             query_complete_text(complete, r->args->utc, &t.out);
             base_buf_char(&t.out, '\n');
@@ -875,7 +925,7 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
     bool connections =
         all && p->results[0].grouped && p->n_keys == 0 && (p->n_stats == 0 || p->stats[0].record);
     if (all && p->n_stats == 0 && !p->results[0].grouped)
-        query_extras_find(r->arena, paths, stop, NULL, &p->extras);
+        (void)find_extras(r, p, paths, &err);
     struct query_format_options o = {
         .name = p->format              ? p->format
                 : a->merge || a->guess ? "biline"
@@ -908,20 +958,23 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
     int status = 0;
     if (names_extras(p)) {
         if (!p->extras.n)
-            query_extras_find(r->arena, paths, stop, NULL, &p->extras);
+            (void)find_extras(r, p, paths, &err);
         status = check_names(p);
+    }
+    if (status == 0 && a->explain) {
+        status = explain(r, p, query_format_wants_totals(f));
+        query_format_free(f);
+        return status;
     }
     if (status == 0 && a->write)
         status = target_open(r, &target);
     if (status == 0) {
         bool totals = query_format_wants_totals(f) || strcmp(a->summary, "auto") != 0 ||
                       isatty(STDERR_FILENO);
-        weir_status s = query_run(&p->q, totals, query_format_sink(f), &sum, &err);
+        weir_status s = run_plan(r, p, totals, query_format_sink(f), &sum, &err);
         struct summary how = summary_of(a, f);
         struct query_completeness *complete =
-            s == WEIR_OK && (how.within || how.text || how.json) ? malloc(sizeof *complete) : NULL;
-        if (complete)
-            query_complete_read(&p->q, now_ns(CLOCK_REALTIME) / 1000, complete);
+            s == WEIR_OK && (how.within || how.text || how.json) ? how_complete(r, p) : NULL;
         sum.complete = complete;
         if (s == WEIR_OK)
             s = query_format_summary(f, &p->q, &sum, &err);
@@ -934,6 +987,21 @@ static int run_query(struct run *r, struct plan *p, const struct query_paths *pa
     }
     query_format_free(f);
     return status;
+}
+
+/* What goes with --from and what does not. */
+static int check_from(const struct query_args *a)
+{
+    if (a->explain && !a->from)
+        return opt_usage(&cmd_query, "--explain: is for --from");
+    if (!a->from)
+        return 0;
+    if (a->read.n || a->range || a->dirs)
+        return opt_usage(&cmd_query, "--from: not together with -r, -R or -M");
+    if (a->geo.n)
+        return opt_usage(&cmd_query, "-G: not available with --from: the server has no such "
+                                     "databases");
+    return 0;
 }
 
 static int query_with(struct run *r, struct plan *p, int n, char **operands)
@@ -950,11 +1018,16 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
         status = plan_results(r, p);
     if (status)
         return status;
-    struct query_paths paths;
+    struct query_paths paths = {0};
     weir_err err = {0};
+    status = check_from(a);
+    if (status)
+        return status;
     weir_status s =
-        query_paths_find(r->arena, a->read.items, a->read.n, a->range, a->dirs, &paths, &err);
-    if (s == WEIR_EINVAL)
+        a->from
+            ? ship_clickhouse_query_open(a->from, r->arena, stop, NULL, &r->server, &err)
+            : query_paths_find(r->arena, a->read.items, a->read.n, a->range, a->dirs, &paths, &err);
+    if (s == WEIR_EINVAL && !a->from)
         return opt_usage(&cmd_query, "%s", err.msg);
     if (s != WEIR_OK) {
         log_error("%s", err.msg);
@@ -1033,6 +1106,7 @@ static int query_main(const void *args, int n, char **operands)
         status = query_with(&r, p, n, operands);
         query_extras_done(&p->extras);
     }
+    ship_clickhouse_query_close(r.server);
     query_arena_free(r.arena);
     free(p);
     return status && atomic_load(&interrupted) ? EXIT_INTERRUPTED : status;
@@ -1046,6 +1120,8 @@ static const struct opt query_opts[] = {
     {"read", 'r', OPT_STRS, AT(read), "PATH", "read this archive, directory or Parquet file; may be given again", NULL},
     {"archive", 'R', OPT_STR, AT(range), "DIR[/FIRST[:LAST]]", "read this archive, or its files from FIRST to LAST (default ./archive)", NULL},
     {"dirs", 'M', OPT_STR, AT(dirs), "BASE/D1:D2", "read -r and -R below each of these directories; @ stands for all", NULL},
+    {"from", 0, OPT_STR, AT(from), "URL", "ask ClickHouse, where 'weir ship' delivers: clickhouse://host:8123/database", NULL},
+    {"explain", 0, OPT_FLAG, AT(explain), NULL, "with --from: print the SQL, and ask nothing", NULL},
     {"filter-file", 'f', OPT_STR, AT(filter_file), "FILE", "take the filter from FILE, unless one is given", NULL},
     {"time", 't', OPT_STR, AT(window), "FROM[-TO]", "flows that were alive then: 2026/11/22.21:00-2026/11/22.22, 2026-11-22T21:00Z, -1h, -2h--1h", NULL},
     {"last", 0, OPT_SPAN, AT(last), "SPAN", "flows of the last SPAN", NULL},

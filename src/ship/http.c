@@ -128,6 +128,12 @@ weir_status ship_http_new(const struct ship_http_options *o, ship_http **out, we
     return WEIR_OK;
 }
 
+void ship_http_patience(ship_http *h, unsigned answer_ms)
+{
+    h->answer_ms = answer_ms;
+    (void)curl_easy_setopt(h->easy, CURLOPT_TIMEOUT_MS, (long)answer_ms);
+}
+
 void ship_http_drop(ship_http *h)
 {
     if (h->busy)

@@ -52,6 +52,8 @@ weir_status ship_http_start(ship_http *h, const struct ship_http_request *r, wei
  * any but WEIR_OK the request is over. */
 weir_status ship_http_go(ship_http *h, int wait_ms, bool *done, struct ship_http_answer *answer,
                          weir_err *err);
+/* From the next request on: until all of an answer is there; 0: as long as it takes. */
+void ship_http_patience(ship_http *h, unsigned answer_ms);
 /* Give up the request that is on its way, if any. */
 void ship_http_drop(ship_http *h);
 /* Both: returns when all is there. */

@@ -1,0 +1,672 @@
+#include "ship/clickhouse_query.h"
+
+#include "base/text.h"
+#include "query/sql.h"
+#include "ship/clickhouse_in.h"
+#include "ship/destinations.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    BLOCK = 4096,           /* rows that go to the sink together */
+    BLOCK_OCTETS = 8 << 20, /* of their texts and items, after which they go */
+    MOST_ROW = 256 << 20,   /* octets of a row: more is no row */
+    N_TOTALS = 9
+};
+
+struct ship_clickhouse_query {
+    query_arena *arena;
+    ship_destination *d;
+    const struct ship_destination_ops *ops;
+    bool (*stop)(void *user);
+    void *user;
+    struct query_sql_column *columns;
+    struct query_sql_table table;
+    base_buf settings; /* of the address: "&readonly=2&..." */
+};
+
+/* ---- the server and the table ---- */
+
+static uint8_t form_of(const struct ship_ch_column *c)
+{
+    const struct ship_rowbinary_type *t = &c->type;
+    if (!c->typed)
+        return QUERY_SQL_OTHER;
+    if (t->list)
+        return t->form == SHIP_ROWBINARY_UINT     ? QUERY_SQL_NUMBERS
+               : t->form == SHIP_ROWBINARY_STRING ? QUERY_SQL_TEXTS
+                                                  : QUERY_SQL_OTHER;
+    switch ((enum ship_rowbinary_form)t->form) {
+    case SHIP_ROWBINARY_UINT:
+        return QUERY_SQL_UNSIGNED;
+    case SHIP_ROWBINARY_INT:
+        return QUERY_SQL_SIGNED;
+    case SHIP_ROWBINARY_BOOL:
+        return QUERY_SQL_BOOL;
+    case SHIP_ROWBINARY_FLOAT:
+        return QUERY_SQL_REAL;
+    case SHIP_ROWBINARY_STRING:
+        return QUERY_SQL_TEXT;
+    case SHIP_ROWBINARY_FIXED:
+        return t->octets == 16 ? QUERY_SQL_SIXTEEN : QUERY_SQL_OTHER;
+    case SHIP_ROWBINARY_IPV6:
+        return QUERY_SQL_IPV6;
+    case SHIP_ROWBINARY_SECONDS:
+        return QUERY_SQL_SECONDS;
+    case SHIP_ROWBINARY_TICKS:
+        return t->precision == 6 ? QUERY_SQL_TICKS : QUERY_SQL_OTHER;
+    case SHIP_ROWBINARY_IPV4:
+    case SHIP_ROWBINARY_N_FORMS:
+        break;
+    }
+    return QUERY_SQL_OTHER;
+}
+
+/* `first_time` beside `first`: computed for people, no column of flows. */
+static bool for_people(const struct ship_ch_column *c)
+{
+    size_t n = strlen(c->name);
+    return c->computed && n > 5 && strcmp(c->name + n - 5, "_time") == 0;
+}
+
+static weir_status know_table(ship_clickhouse_query *c, weir_err *err)
+{
+    struct ship_ch_table *t = &c->d->tables[0];
+    WEIR_TRY(ship_ch_know_table(c->d, t, err));
+    c->columns = calloc(t->n + 1, sizeof *c->columns);
+    if (!c->columns)
+        return ship_ch_no_memory(err);
+    c->table = (struct query_sql_table){
+        .database = c->d->database, .name = t->name, .columns = c->columns};
+    int identity = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct ship_ch_column *x = &t->columns[i];
+        if (for_people(x))
+            continue;
+        c->columns[c->table.n_columns++] = (struct query_sql_column){x->name, form_of(x)};
+        identity += strcmp(x->name, "file") == 0 && form_of(x) == QUERY_SQL_TEXT;
+        identity += strcmp(x->name, "row") == 0 && form_of(x) == QUERY_SQL_UNSIGNED;
+    }
+    c->table.ordered = identity == 2;
+    return WEIR_OK;
+}
+
+static weir_status keep(void *user, const void *p, size_t n, weir_err *err)
+{
+    struct ship_ch_answer *a = user;
+    if (a->b.len + n > 1 << 20)
+        return weir_err_set(err, WEIR_EFORMAT, 0, "clickhouse: an answer is too long");
+    base_buf_add(&a->b, p, n);
+    return a->b.failed ? ship_ch_no_memory(err) : WEIR_OK;
+}
+
+/* Settings that make a question safe and let it go on when memory is short, as far as the server has them and the user may set them. */
+static weir_status choose_settings(ship_clickhouse_query *c, weir_err *err)
+{
+    static const char sql[] =
+        "SELECT name, value FROM system.settings WHERE name IN ('readonly', "
+        "'cancel_http_readonly_queries_on_client_close', 'max_bytes_before_external_sort', "
+        "'max_bytes_before_external_group_by', 'max_query_size') FORMAT TSV";
+    struct ship_ch_answer a = {0};
+    weir_status s = ship_ch_ask(c->d, sql, sizeof sql - 1, keep, &a, err);
+    base_buf_char(&a.b, '\0');
+    if (s == WEIR_OK && a.b.failed)
+        s = ship_ch_no_memory(err);
+    if (s == WEIR_OK && !strstr(a.b.data, "readonly\t1")) {
+        base_buf_str(&c->settings, "&readonly=2");
+        if (strstr(a.b.data, "cancel_http_readonly"))
+            base_buf_str(&c->settings, "&cancel_http_readonly_queries_on_client_close=1");
+        if (strstr(a.b.data, "max_bytes_before_external_sort\t0"))
+            base_buf_str(&c->settings, "&max_bytes_before_external_sort=1000000000");
+        if (strstr(a.b.data, "max_bytes_before_external_group_by\t0"))
+            base_buf_str(&c->settings, "&max_bytes_before_external_group_by=1000000000");
+        base_buf_str(&c->settings, "&max_query_size=67108864&max_ast_elements=1000000"
+                                   "&max_expanded_ast_elements=4000000");
+    }
+    base_buf_char(&c->settings, '\0');
+    if (s == WEIR_OK && c->settings.failed)
+        s = ship_ch_no_memory(err);
+    base_buf_done(&a.b);
+    return s;
+}
+
+weir_status ship_clickhouse_query_open(const char *url, query_arena *a, bool (*stop)(void *user),
+                                       void *user, ship_clickhouse_query **out, weir_err *err)
+{
+    struct ship_url u;
+    *out = NULL;
+    const struct ship_destination_ops *ops =
+        strncmp(url, "clickhouses:", 12) == 0 ? &ship_clickhouses : &ship_clickhouse;
+    if (ops == &ship_clickhouse && strncmp(url, "clickhouse:", 11) != 0)
+        return weir_err_set(err, WEIR_EINVAL, 0, "'%.100s': it is clickhouse://host:8123/database",
+                            url);
+    WEIR_TRY(ship_url_parse(url, &u, err));
+    ship_clickhouse_query *c = calloc(1, sizeof *c);
+    struct ship_setting *settings = calloc(u.n + 1, sizeof *settings);
+    weir_status s = c && settings ? WEIR_OK : ship_ch_no_memory(err);
+    for (size_t i = 0; settings && i < u.n; i++)
+        settings[i] = (struct ship_setting){u.names[i], u.values[i]};
+    struct ship_destination_options o = {
+        .url = url, .settings = settings, .n_settings = u.n, .stop = stop, .user = user};
+    if (s == WEIR_OK) {
+        c->arena = a;
+        c->ops = ops;
+        c->stop = stop;
+        c->user = user;
+        s = ops->open(&o, &c->d, err);
+    }
+    free(settings);
+    ship_url_done(&u);
+    if (s == WEIR_OK)
+        s = know_table(c, err);
+    if (s == WEIR_OK)
+        s = choose_settings(c, err);
+    if (s != WEIR_OK) {
+        ship_clickhouse_query_close(c);
+        return s;
+    }
+    *out = c;
+    return WEIR_OK;
+}
+
+void ship_clickhouse_query_close(ship_clickhouse_query *c)
+{
+    if (!c)
+        return;
+    if (c->d)
+        c->ops->close(c->d);
+    base_buf_done(&c->settings);
+    free(c->columns);
+    free(c);
+}
+
+weir_status ship_clickhouse_query_extras(ship_clickhouse_query *c, struct query_extras *x,
+                                         weir_err *err)
+{
+    static const uint8_t kinds[] = {
+        [QUERY_SQL_OTHER] = QUERY_UNKNOWN,    [QUERY_SQL_UNSIGNED] = QUERY_U64,
+        [QUERY_SQL_SIGNED] = QUERY_S64,       [QUERY_SQL_REAL] = QUERY_F64,
+        [QUERY_SQL_BOOL] = QUERY_BOOL,        [QUERY_SQL_TEXT] = QUERY_TEXT,
+        [QUERY_SQL_SIXTEEN] = QUERY_TEXT,     [QUERY_SQL_IPV6] = QUERY_TEXT,
+        [QUERY_SQL_SECONDS] = QUERY_TIME,     [QUERY_SQL_TICKS] = QUERY_TIME,
+        [QUERY_SQL_NUMBERS] = QUERY_U64_LIST, [QUERY_SQL_TEXTS] = QUERY_TEXT_LIST};
+    for (size_t i = 0; i < c->table.n_columns; i++) {
+        const struct query_sql_column *t = &c->columns[i];
+        const char *name = t->name;
+        if (flow_column_find(name, strlen(name)) >= 0 || t->form == QUERY_SQL_OTHER)
+            continue;
+        if (c->table.ordered && (strcmp(name, "file") == 0 || strcmp(name, "row") == 0))
+            continue;
+        if (strcmp(name, "element_file") == 0 || strcmp(name, "element_row") == 0)
+            name += sizeof "element_" - 1;
+        if (x->n == x->cap) {
+            size_t cap = x->cap ? 2 * x->cap : 16;
+            struct query_field *more = realloc(x->items, cap * sizeof *more);
+            if (!more)
+                return ship_ch_no_memory(err);
+            x->items = more;
+            x->cap = cap;
+        }
+        char *kept = query_arena_text(c->arena, name, strlen(name));
+        if (!kept)
+            return ship_ch_no_memory(err);
+        x->items[x->n++] = (struct query_field){.what = QUERY_F_EXTRA,
+                                                .id = -1,
+                                                .name = kept,
+                                                .kind = kinds[t->form],
+                                                .bits4 = 255,
+                                                .bits6 = 255};
+    }
+    return WEIR_OK;
+}
+
+/* ---- answers ---- */
+
+/* A text of a row on its way: where it stands among the octets. */
+struct place {
+    size_t at;
+    uint32_t len;
+};
+
+/* One field of the rows that wait for the sink. */
+struct column {
+    struct query_sql_field f;
+    uint64_t *num, *valid; /* numbers, or items of lists */
+    uint32_t *codes, *starts;
+    struct place *places;
+    struct query_text *dict;
+    size_t n_items, cap_items; /* of lists */
+};
+
+struct reader {
+    const struct query *q;
+    const struct query_sink *sink;
+    size_t result;
+    struct column *columns;
+    size_t n_columns, n;
+    base_buf waiting; /* the beginning of a row */
+    base_buf texts;
+    struct query_vec *vecs;
+    bool torn; /* not a row: words of the server */
+    bool (*stop)(void *user);
+    void *user;
+};
+
+static weir_status flush(struct reader *r, weir_err *err)
+{
+    if (!r->n)
+        return WEIR_OK;
+    for (size_t i = 0; i < r->n_columns; i++) {
+        struct column *c = &r->columns[i];
+        bool list = c->f.out == QUERY_SQL_OUT_NUMBERS || c->f.out == QUERY_SQL_OUT_TEXTS;
+        bool text = c->f.out == QUERY_SQL_OUT_TEXT || c->f.out == QUERY_SQL_OUT_ADDR ||
+                    c->f.out == QUERY_SQL_OUT_NET || c->f.out == QUERY_SQL_OUT_TEXTS;
+        size_t n = list ? c->n_items : r->n;
+        struct query_vec *v = &r->vecs[i];
+        *v = (struct query_vec){.kind = c->f.kind};
+        if (c->f.out == QUERY_SQL_OUT_NOTHING)
+            continue;
+        v->valid = c->valid;
+        for (size_t k = 0; text && k < n; k++) {
+            c->dict[k] = (struct query_text){.data = r->texts.data + c->places[k].at,
+                                             .len = c->places[k].len};
+            c->codes[k] = (uint32_t)k;
+        }
+        if (text) {
+            v->codes = c->codes;
+            v->dict = c->dict;
+            v->n_dict = (uint32_t)n;
+        } else {
+            v->num = c->num;
+        }
+        v->starts = list ? c->starts : NULL;
+    }
+    struct query_block b = {.n = r->n, .vecs = r->vecs};
+    weir_status s = r->stop && r->stop(r->user) ? weir_err_set(err, WEIR_END, 0, "query: stopped")
+                                                : r->sink->block(r->sink->user, r->result, &b, err);
+    r->n = 0;
+    base_buf_reset(&r->texts);
+    for (size_t i = 0; i < r->n_columns; i++) {
+        struct column *c = &r->columns[i];
+        c->n_items = 0;
+        if (c->valid)
+            memset(c->valid, 0, (BLOCK / 64 + 1) * sizeof *c->valid);
+    }
+    return s;
+}
+
+static bool take(const char **p, const char *end, void *out, size_t n)
+{
+    if ((size_t)(end - *p) < n)
+        return false;
+    memcpy(out, *p, n);
+    *p += n;
+    return true;
+}
+
+static bool take_length(const char **p, const char *end, uint64_t *out)
+{
+    *out = 0;
+    for (int shift = 0; *p < end && shift < 63; shift += 7) {
+        uint8_t c = (uint8_t) * (*p)++;
+        *out |= (uint64_t)(c & 127) << shift;
+        if (!(c & 128))
+            return true;
+    }
+    return false;
+}
+
+static bool grow_items(struct column *c)
+{
+    if (c->n_items < c->cap_items)
+        return true;
+    size_t cap = c->cap_items ? 2 * c->cap_items : BLOCK;
+    uint64_t *num = realloc(c->num, cap * sizeof *num);
+    if (num)
+        c->num = num;
+    uint32_t *codes = realloc(c->codes, cap * sizeof *codes);
+    if (codes)
+        c->codes = codes;
+    struct place *places = realloc(c->places, cap * sizeof *places);
+    if (places)
+        c->places = places;
+    struct query_text *dict = realloc(c->dict, cap * sizeof *dict);
+    if (dict)
+        c->dict = dict;
+    if (!num || !codes || !places || !dict)
+        return false;
+    c->cap_items = cap;
+    return true;
+}
+
+static struct place put_text(struct reader *r, const char *p, size_t len)
+{
+    struct place x = {r->texts.len, (uint32_t)len};
+    base_buf_add(&r->texts, p, len);
+    return x;
+}
+
+static struct place put_address(struct reader *r, const uint8_t a[16], int bits)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    char t[BASE_IPV6_TEXT + 1 + BASE_U64_TEXT];
+    bool four = memcmp(a, mapped, sizeof mapped) == 0;
+    size_t n = four ? base_ipv4_text(t, a + 12) : base_ipv6_text(t, a);
+    if (bits >= 0) {
+        t[n++] = '/';
+        n += base_u64_text(t + n, (uint64_t)bits);
+    }
+    return put_text(r, t, n);
+}
+
+enum took { TOOK, SHORT, NO_MEMORY };
+
+static enum took take_list(struct reader *r, struct column *c, const char **p, const char *end)
+{
+    uint64_t n, len;
+    bool text = c->f.out == QUERY_SQL_OUT_TEXTS;
+    c->starts[r->n] = (uint32_t)c->n_items;
+    if (!take_length(p, end, &n) || n > (uint64_t)(end - *p))
+        return SHORT;
+    for (uint64_t i = 0; i < n; i++) {
+        if (!grow_items(c) || c->n_items >= UINT32_MAX)
+            return NO_MEMORY;
+        if (!text && !take(p, end, &c->num[c->n_items], 8))
+            return SHORT;
+        if (text) {
+            if (!take_length(p, end, &len) || len > (uint64_t)(end - *p))
+                return SHORT;
+            c->places[c->n_items] = put_text(r, *p, (size_t)len);
+            *p += len;
+        }
+        c->n_items++;
+    }
+    c->starts[r->n + 1] = (uint32_t)c->n_items;
+    if (n)
+        c->valid[r->n / 64] |= UINT64_C(1) << (r->n & 63);
+    return TOOK;
+}
+
+static enum took take_field(struct reader *r, struct column *c, const char **p, const char *end)
+{
+    uint8_t null = 0, a[16], bits = 0;
+    uint64_t len;
+    size_t i = r->n;
+    if (c->f.out == QUERY_SQL_OUT_NUMBERS || c->f.out == QUERY_SQL_OUT_TEXTS)
+        return take_list(r, c, p, end);
+    if (!take(p, end, &null, 1))
+        return SHORT;
+    bool text = c->f.out == QUERY_SQL_OUT_TEXT || c->f.out == QUERY_SQL_OUT_ADDR ||
+                c->f.out == QUERY_SQL_OUT_NET;
+    if (text)
+        c->places[i] = (struct place){0};
+    else
+        c->num[i] = 0;
+    if (!null) {
+        if (c->f.out == QUERY_SQL_OUT_TEXT) {
+            if (!take_length(p, end, &len) || len > (uint64_t)(end - *p))
+                return SHORT;
+            c->places[i] = put_text(r, *p, (size_t)len);
+            *p += len;
+        } else if (text) {
+            if (!take(p, end, a, 16))
+                return SHORT;
+        } else if (!take(p, end, &c->num[i], 8)) {
+            return SHORT;
+        }
+        c->valid[i / 64] |= UINT64_C(1) << (i & 63);
+    }
+    uint8_t no_bits = 0;
+    if (c->f.out == QUERY_SQL_OUT_NET &&
+        (!take(p, end, &no_bits, 1) || (!no_bits && !take(p, end, &bits, 1))))
+        return SHORT;
+    if (!null && c->f.out == QUERY_SQL_OUT_ADDR)
+        c->places[i] = put_address(r, a, -1);
+    if (!null && c->f.out == QUERY_SQL_OUT_NET)
+        c->places[i] = put_address(r, a, bits);
+    return TOOK;
+}
+
+/* A row at *p, which is moved behind it; SHORT: more octets are needed. */
+static enum took take_row(struct reader *r, const char **p, const char *end)
+{
+    const char *at = *p + 1;
+    size_t texts = r->texts.len;
+    enum took t = TOOK;
+    size_t k = 0;
+    for (; k < r->n_columns && t == TOOK; k++)
+        if (r->columns[k].f.out != QUERY_SQL_OUT_NOTHING)
+            t = take_field(r, &r->columns[k], &at, end);
+    if (r->texts.failed)
+        return NO_MEMORY;
+    if (t == TOOK) {
+        *p = at;
+        r->n++;
+        return t;
+    }
+    r->texts.len = texts; /* as before: the row is read again from its beginning */
+    for (size_t i = 0; i < k; i++) {
+        struct column *c = &r->columns[i];
+        if (c->f.out == QUERY_SQL_OUT_NOTHING)
+            continue;
+        c->valid[r->n / 64] &= ~(UINT64_C(1) << (r->n & 63));
+        if (c->starts)
+            c->n_items = c->starts[r->n];
+    }
+    return t;
+}
+
+static weir_status rows_data(void *user, const void *data, size_t n, weir_err *err)
+{
+    struct reader *r = user;
+    base_buf_add(&r->waiting, data, n);
+    if (r->waiting.failed)
+        return ship_ch_no_memory(err);
+    const char *p = r->waiting.data, *end = p + r->waiting.len;
+    while (p < end && !r->torn) {
+        if (*p != 1) {
+            r->torn = true;
+            break;
+        }
+        enum took t = take_row(r, &p, end);
+        if (t == NO_MEMORY)
+            return ship_ch_no_memory(err);
+        if (t == SHORT)
+            break;
+        if (r->n == BLOCK || r->texts.len > BLOCK_OCTETS)
+            WEIR_TRY(flush(r, err));
+    }
+    size_t left = (size_t)(end - p);
+    if (left > MOST_ROW || (r->torn && left > SHIP_HTTP_TEXT))
+        return weir_err_set(err, WEIR_EFORMAT, 0, "clickhouse: an answer cannot be read");
+    memmove(r->waiting.data, p, left);
+    r->waiting.len = left;
+    return WEIR_OK;
+}
+
+static void reader_done(struct reader *r)
+{
+    for (size_t i = 0; r->columns && i < r->n_columns; i++) {
+        struct column *c = &r->columns[i];
+        free(c->num);
+        free(c->valid);
+        free(c->codes);
+        free(c->starts);
+        free(c->places);
+        free(c->dict);
+    }
+    free(r->columns);
+    free(r->vecs);
+    base_buf_done(&r->waiting);
+    base_buf_done(&r->texts);
+}
+
+static bool reader_make(struct reader *r, const struct query_sql_field *fields, size_t n)
+{
+    r->columns = calloc(n + 1, sizeof *r->columns);
+    r->vecs = calloc(n + 1, sizeof *r->vecs);
+    r->n_columns = n;
+    bool ok = r->columns && r->vecs;
+    for (size_t i = 0; ok && i < n; i++) {
+        struct column *c = &r->columns[i];
+        c->f = fields[i];
+        if (c->f.out == QUERY_SQL_OUT_NOTHING)
+            continue;
+        ok = grow_items(c) && (c->valid = calloc(BLOCK / 64 + 1, sizeof *c->valid));
+        if (ok && (c->f.out == QUERY_SQL_OUT_NUMBERS || c->f.out == QUERY_SQL_OUT_TEXTS))
+            ok = (c->starts = calloc(BLOCK + 2, sizeof *c->starts));
+    }
+    return ok;
+}
+
+/* ---- asking ---- */
+
+static weir_status ask(ship_clickhouse_query *c, const base_buf *sql, bool whole, struct reader *r,
+                       weir_err *err)
+{
+    const char *headers[2];
+    base_buf target = {0};
+    base_buf_printf(&target, "/?wait_end_of_query=%d%s", whole, c->settings.data);
+    base_buf_char(&target, '\0');
+    if (target.failed) {
+        base_buf_done(&target);
+        return ship_ch_no_memory(err);
+    }
+    struct ship_http_request request = {.target = target.data,
+                                        .headers = headers,
+                                        .n_headers = ship_ch_headers_of(c->d, headers),
+                                        .body = sql->data,
+                                        .len = sql->len,
+                                        .data = rows_data,
+                                        .user = r};
+    struct ship_http_answer a;
+    c->d->asking = true;
+    ship_http_patience(c->d->http, 0);
+    weir_status s = ship_http_post(c->d->http, &request, &a, err);
+    c->d->asking = false;
+    base_buf_done(&target);
+    WEIR_TRY(s);
+    WEIR_TRY(ship_ch_judge(c->d, &a, err));
+    if (r->torn) { /* it failed when rows had been sent already */
+        const char *code = memmem(r->waiting.data, r->waiting.len, "Code: ", 6);
+        a.text = code ? code : r->waiting.data;
+        a.len = r->waiting.len - (size_t)(a.text - r->waiting.data);
+        a.status = 500;
+        return ship_ch_judge(c->d, &a, err);
+    }
+    if (r->waiting.len)
+        return weir_err_set(err, WEIR_EIO, 0,
+                            "clickhouse: %s port %s: the answer ends in the middle of a row",
+                            c->d->host, c->d->port);
+    return flush(r, err);
+}
+
+static weir_status take_totals(void *user, size_t result, const struct query_block *b,
+                               weir_err *err)
+{
+    (void)result;
+    (void)err;
+    uint64_t *to = user;
+    for (size_t i = 0; b->n && i < N_TOTALS + 2; i++)
+        to[i] = b->vecs[i].num[0];
+    return WEIR_OK;
+}
+
+/* Columns of totals are never null but for the times: they are read as the answer to a result is, from statements that make
+ * them Nullable. */
+static weir_status totals_of(ship_clickhouse_query *c, const struct query *q,
+                             struct query_summary *out, weir_err *err)
+{
+    uint64_t n[N_TOTALS + 2] = {0};
+    struct query_sql_field fields[N_TOTALS + 2];
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        fields[i] = i < N_TOTALS ? (struct query_sql_field){QUERY_SQL_OUT_U64, QUERY_U64}
+                                 : (struct query_sql_field){QUERY_SQL_OUT_S64, QUERY_TIME};
+    base_buf sql = {0};
+    struct query_sink sink = {.block = take_totals, .user = n};
+    struct reader r = {.q = q, .sink = &sink};
+    weir_status s = query_sql_totals(c->arena, q, &c->table, &sql, err);
+    base_buf_str(&sql, "\nFORMAT RowBinary");
+    if (s == WEIR_OK && (sql.failed || !reader_make(&r, fields, ARRAY_LEN(fields))))
+        s = ship_ch_no_memory(err);
+    if (s == WEIR_OK)
+        s = ask(c, &sql, true, &r, err);
+    reader_done(&r);
+    base_buf_done(&sql);
+    WEIR_TRY(s);
+    out->rows = n[0];
+    out->matched = n[1];
+    out->flows = n[2];
+    out->packets = n[3];
+    out->bytes = n[4];
+    out->out_packets = n[5];
+    out->out_bytes = n[6];
+    out->rows_scaled = n[7];
+    out->rows_no_rate = n[8];
+    out->first_us = (int64_t)n[9];
+    out->last_us = (int64_t)n[10];
+    return WEIR_OK;
+}
+
+static weir_status result_of(ship_clickhouse_query *c, const struct query *q, size_t i,
+                             const struct query_sink *sink, struct query_summary *out,
+                             weir_err *err)
+{
+    const struct query_result *x = &q->results[i];
+    struct query_sql_field *fields = calloc(x->n_fields + 1, sizeof *fields);
+    base_buf sql = {0};
+    struct reader r = {.q = q, .sink = sink, .result = i, .stop = c->stop, .user = c->user};
+    weir_status s = fields ? query_sql_result(c->arena, q, i, &c->table, &sql, fields, err)
+                           : ship_ch_no_memory(err);
+    base_buf_str(&sql, "\nFORMAT RowBinary");
+    if (s == WEIR_OK && (sql.failed || !reader_make(&r, fields, x->n_fields)))
+        s = ship_ch_no_memory(err);
+    if (s == WEIR_OK)
+        s = sink->begin(sink->user, q, i, err);
+    if (s == WEIR_OK)
+        s = ask(c, &sql, x->grouped, &r, err);
+    reader_done(&r);
+    base_buf_done(&sql);
+    free(fields);
+    return s == WEIR_OK ? sink->end(sink->user, i, out, err) : s;
+}
+
+weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct query *q, bool as_sent,
+                                      bool want_totals, const struct query_sink *sink,
+                                      struct query_summary *out, weir_err *err)
+{
+    *out = (struct query_summary){0};
+    int64_t began = ship_ch_now_ms();
+    c->table.as_sent = as_sent;
+    /* What is not available is said before anything is asked. */
+    base_buf all = {0};
+    weir_status s = ship_clickhouse_query_explain(c, q, as_sent, want_totals, &all, err);
+    base_buf_done(&all);
+    if (s == WEIR_OK && want_totals)
+        s = totals_of(c, q, out, err);
+    for (size_t i = 0; i < q->n_results && s == WEIR_OK; i++)
+        s = result_of(c, q, i, sink, out, err);
+    out->elapsed_ns = (uint64_t)(ship_ch_now_ms() - began) * 1000000;
+    return s;
+}
+
+weir_status ship_clickhouse_query_explain(ship_clickhouse_query *c, const struct query *q,
+                                          bool as_sent, bool want_totals, base_buf *out,
+                                          weir_err *err)
+{
+    c->table.as_sent = as_sent;
+    weir_status s = WEIR_OK;
+    if (want_totals) {
+        s = query_sql_totals(c->arena, q, &c->table, out, err);
+        base_buf_str(out, ";\n");
+    }
+    for (size_t i = 0; i < q->n_results && s == WEIR_OK; i++) {
+        struct query_sql_field *fields = calloc(q->results[i].n_fields + 1, sizeof *fields);
+        s = fields ? query_sql_result(c->arena, q, i, &c->table, out, fields, err)
+                   : ship_ch_no_memory(err);
+        base_buf_str(out, ";\n");
+        free(fields);
+    }
+    return s == WEIR_OK && out->failed ? ship_ch_no_memory(err) : s;
+}
