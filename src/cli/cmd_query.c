@@ -707,8 +707,12 @@ static int finished(struct run *r, weir_status s, const weir_err *err,
     progress_clear(r);
     if (atomic_load(&interrupted))
         return EXIT_INTERRUPTED;
+    if (s == WEIR_ENOTFOUND && r->server) { /* something that is not available */
+        log_error("%s", err->msg);
+        return 2;
+    }
     if (s != WEIR_OK && s != WEIR_END) {
-        if (s == WEIR_ENOTFOUND && !r->server)
+        if (s == WEIR_ENOTFOUND)
             log_error("%s (name an archive with -R DIR; 'weir collect' writes one)", err->msg);
         else
             log_error("%s", err->msg);
@@ -749,15 +753,14 @@ static int explain(struct run *r, struct plan *p, bool totals)
     if (s == WEIR_OK)
         s = write_out(r, b.data, b.len, &err);
     base_buf_done(&b);
-    return finished(r, s == WEIR_ENOTFOUND ? WEIR_EINVAL : s, &err, &(struct query_summary){0});
+    return finished(r, s, &err, &(struct query_summary){0});
 }
 
 static struct query_completeness *how_complete(const struct run *r, const struct plan *p)
 {
     struct query_completeness *c = calloc(1, sizeof *c);
     if (c && r->server) {
-        c->what = QUERY_COMPLETE_FAILED;
-        (void)snprintf(c->failed, sizeof c->failed, "the ledger in ClickHouse is not read");
+        ship_clickhouse_query_complete(r->server, &p->q, now_ns(CLOCK_REALTIME) / 1000, c);
     } else if (c) {
         query_complete_read(&p->q, now_ns(CLOCK_REALTIME) / 1000, c);
     }

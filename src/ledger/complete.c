@@ -786,40 +786,92 @@ static weir_status look_at_checkpoints(struct reading *x, const char *dir, weir_
     return WEIR_OK;
 }
 
+/* ---- all of it ---- */
+
+static weir_status no_memory(weir_err *err)
+{
+    return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for the ledger");
+}
+
+static bool begin(struct reading *x, int64_t from_us, int64_t to_us, ledger_about_fn *about,
+                  void *user, ledger_complete *out)
+{
+    *out = (ledger_complete){.from_us = from_us, .to_us = to_us, .share = 1};
+    *x = (struct reading){.out = out,
+                          .about = about,
+                          .user = user,
+                          .n = N_FIXED,
+                          .cap = 16,
+                          .seed = base_hash_seed(),
+                          .listened = -1};
+    x->exporters = calloc(x->cap, sizeof *x->exporters);
+    if (!x->exporters)
+        return false;
+    x->exporters[COLLECTOR].addr[17] = about != NULL;
+    return true;
+}
+
+/* Of one archive: what of its ledger is needed, a minute more on both sides, which says whether the collector ran before and after. */
+static struct ledger_range begin_archive(struct reading *x, struct ledger_books *books,
+                                         const uint64_t *columns, int64_t *from, int64_t *to)
+{
+    *from = x->out->from_us;
+    *to = x->out->to_us;
+    x->books = books;
+    x->n_minutes = x->n_proven = 0;
+    memset(x->told, 0, sizeof x->told);
+    if (books)
+        ledger_balance_reach(books, from, to);
+    return (struct ledger_range){.from_us = *from > INT64_MIN + MINUTE ? *from - MINUTE : *from,
+                                 .to_us = *to < INT64_MAX - MINUTE ? *to + MINUTE : *to,
+                                 .by_worker = true,
+                                 .columns = columns};
+}
+
+static void used_columns(uint64_t columns[LEDGER_WORDS])
+{
+    memset(columns, 0, LEDGER_WORDS * sizeof *columns);
+    for (size_t i = 0; i < ARRAY_LEN(used); i++)
+        columns[used[i] / 64] |= UINT64_C(1) << used[i] % 64;
+}
+
+static weir_status end(struct reading *x, weir_status first, weir_err *err)
+{
+    ledger_complete *out = x->out;
+    for (size_t i = 0; i < x->n; i++)
+        for (int k = 0; k < LEDGER_N_CAUSES; k++)
+            close_run(x, &x->exporters[i], (enum ledger_cause)k);
+    if (x->failed)
+        first = no_memory(err);
+    free(x->exporters);
+    free(x->index);
+    free(x->spans);
+    free(x->minutes);
+    free(x->proven);
+    if (out->lost > 0) {
+        out->share = (double)out->flows / ((double)out->flows + out->lost);
+        if (!(out->share < 1))
+            out->share = nextafter(1, 0);
+    }
+    return first;
+}
+
 /* paths, or a batch. */
 static weir_status complete(const char *const *paths, size_t n_paths, struct ledger_books *books,
                             const flow_batch *batch, int64_t from_us, int64_t to_us,
                             ledger_about_fn *about, void *user, ledger_complete *out, weir_err *err)
 {
-    uint64_t columns[LEDGER_WORDS] = {0};
-    for (size_t i = 0; i < ARRAY_LEN(used); i++)
-        columns[used[i] / 64] |= UINT64_C(1) << used[i] % 64;
-    *out = (ledger_complete){.from_us = from_us, .to_us = to_us, .share = 1};
-    struct reading x = {.out = out,
-                        .about = about,
-                        .user = user,
-                        .n = N_FIXED,
-                        .cap = 16,
-                        .seed = base_hash_seed(),
-                        .listened = -1};
-    x.exporters = calloc(x.cap, sizeof *x.exporters);
-    if (!x.exporters)
-        return weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for the ledger");
-    x.exporters[COLLECTOR].addr[17] = about != NULL;
+    uint64_t columns[LEDGER_WORDS];
+    struct reading x;
+    used_columns(columns);
+    if (!begin(&x, from_us, to_us, about, user, out))
+        return no_memory(err);
     weir_status first = WEIR_OK;
     for (size_t i = 0; (batch ? i < 1 : i < n_paths) && !x.failed && first != WEIR_ENOMEM; i++) {
         weir_err why = {0};
-        int64_t from = from_us, to = to_us;
-        x.books = books ? &books[i] : NULL;
-        x.n_minutes = x.n_proven = 0;
-        memset(x.told, 0, sizeof x.told);
-        if (x.books)
-            ledger_balance_reach(x.books, &from, &to);
-        /* A minute more on both sides says whether the collector ran before and after. */
-        struct ledger_range range = {.from_us = from > INT64_MIN + MINUTE ? from - MINUTE : from,
-                                     .to_us = to < INT64_MAX - MINUTE ? to + MINUTE : to,
-                                     .by_worker = true,
-                                     .columns = columns};
+        int64_t from, to;
+        struct ledger_range range =
+            begin_archive(&x, books ? &books[i] : NULL, columns, &from, &to);
         weir_status st = batch ? ledger_each_of_batch(batch, &range, take_row, &x, &why)
                                : read_balanced(&x, paths[i], &range, from, to, n_paths == 1, &why);
         if (!batch && st == WEIR_OK)
@@ -831,22 +883,76 @@ static weir_status complete(const char *const *paths, size_t n_paths, struct led
         }
         find_down(&x);
     }
-    for (size_t i = 0; i < x.n; i++)
-        for (int k = 0; k < LEDGER_N_CAUSES; k++)
-            close_run(&x, &x.exporters[i], (enum ledger_cause)k);
-    if (x.failed)
-        first = weir_err_set(err, WEIR_ENOMEM, 0, "out of memory for the ledger");
-    free(x.exporters);
-    free(x.index);
-    free(x.spans);
-    free(x.minutes);
-    free(x.proven);
-    if (out->lost > 0) {
-        out->share = (double)out->flows / ((double)out->flows + out->lost);
-        if (!(out->share < 1))
-            out->share = nextafter(1, 0);
+    return end(&x, first, err);
+}
+
+/* ---- rows from elsewhere ---- */
+
+struct ledger_completing {
+    struct reading x;
+    uint64_t columns[LEDGER_WORDS];
+    struct ledger_range range;
+    int64_t from, to;
+    bool begun, only;
+};
+
+const enum flow_ledger_id *ledger_completing_columns(size_t *n)
+{
+    *n = ARRAY_LEN(used);
+    return used;
+}
+
+ledger_completing *ledger_completing_new(int64_t from_us, int64_t to_us, ledger_about_fn *about,
+                                         void *user, ledger_complete *out)
+{
+    ledger_completing *c = calloc(1, sizeof *c);
+    if (!c || !begin(&c->x, from_us, to_us, about, user, out)) {
+        free(c);
+        return NULL;
     }
-    return first;
+    used_columns(c->columns);
+    return c;
+}
+
+/* All rows of the archive have come. */
+static void end_archive(ledger_completing *c)
+{
+    struct ledger_span *spans = NULL;
+    size_t n = 0;
+    if (!c->begun)
+        return;
+    if (c->x.books && !c->x.failed) {
+        c->x.failed =
+            !ledger_balance(c->x.books, c->x.minutes, c->x.n_minutes, c->from, c->to, &spans, &n);
+        if (!c->x.failed)
+            balance(&c->x, spans, n, c->only);
+        free(spans);
+    }
+    find_down(&c->x);
+}
+
+weir_status ledger_completing_archive(ledger_completing *c, struct ledger_books *books, bool only,
+                                      weir_err *err)
+{
+    end_archive(c);
+    c->begun = true;
+    c->only = only;
+    c->range = begin_archive(&c->x, books, c->columns, &c->from, &c->to);
+    return c->x.failed ? no_memory(err) : WEIR_OK;
+}
+
+weir_status ledger_completing_rows(ledger_completing *c, const flow_batch *rows, weir_err *err)
+{
+    weir_status s = ledger_each_of_batch(rows, &c->range, take_row, &c->x, err);
+    return s == WEIR_OK && c->x.failed ? no_memory(err) : s;
+}
+
+weir_status ledger_completing_end(ledger_completing *c, weir_err *err)
+{
+    end_archive(c);
+    weir_status s = end(&c->x, WEIR_OK, err);
+    free(c);
+    return s;
 }
 
 weir_status ledger_complete_read(const char *const *paths, size_t n_paths,

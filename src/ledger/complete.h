@@ -95,6 +95,22 @@ weir_status ledger_complete_of_batch(const flow_batch *b, int64_t from_us, int64
                                      ledger_about_fn *about, void *user, ledger_complete *out,
                                      weir_err *err);
 
+/* The same of rows that come from elsewhere, a server say, archive by archive: begin each with what is known of its files, add its
+ * rows in batches, in order of minute, no minute in two batches. */
+typedef struct ledger_completing ledger_completing;
+/* The columns besides the keys that rows need; *n of them. */
+const enum flow_ledger_id *ledger_completing_columns(size_t *n);
+/* NULL: out of memory. out is filled as rows come, and good when it is ended. */
+ledger_completing *ledger_completing_new(int64_t from_us, int64_t to_us, ledger_about_fn *about,
+                                         void *user, ledger_complete *out);
+/* Another archive; what came of the one before is complete. books: borrowed until the next one or the end; NULL: not known. only: there
+ * is no other. WEIR_ENOMEM. */
+weir_status ledger_completing_archive(ledger_completing *x, struct ledger_books *books, bool only,
+                                      weir_err *err);
+weir_status ledger_completing_rows(ledger_completing *x, const flow_batch *rows, weir_err *err);
+/* Frees x in any case. WEIR_ENOMEM. */
+weir_status ledger_completing_end(ledger_completing *x, weir_err *err);
+
 /* One line without its end, at most `most` losses spelt out; utc: times in UTC instead of local. A share is never rounded
  * up: 100 % is said of nothing that lacks a flow. */
 void ledger_complete_text(const ledger_complete *c, size_t most, bool utc, base_buf *out);

@@ -84,18 +84,44 @@ static void times_of(const parquet_file *f, struct file *out)
     }
 }
 
+/* Room for one more. */
+static bool room(query_books *b)
+{
+    if (b->n == b->cap) {
+        size_t cap = b->cap ? 2 * b->cap : 256;
+        struct file *files = realloc(b->files, cap * sizeof *files);
+        b->failed = !files;
+        if (!files)
+            return false;
+        b->files = files;
+        b->cap = cap;
+    }
+    return true;
+}
+
+void query_books_add(query_books *b, size_t path, const char *name, uint64_t rows, int64_t first_us,
+                     int64_t last_us)
+{
+    struct archive_name parsed;
+    archive_name_parse(name, &parsed);
+    if (b->failed || !rows || !room(b))
+        return;
+    b->files[b->n++] = (struct file){.path = path,
+                                     .name = base_hash(name, parsed.stem_len, SEED),
+                                     .rows = rows,
+                                     .slot_us = parsed.time_ns / 1000,
+                                     .first_us = first_us,
+                                     .last_us = last_us,
+                                     .has_slot = parsed.ours,
+                                     .has_times = true,
+                                     .compacted = parsed.ours && parsed.compacted};
+}
+
 void query_books_note(query_books *b, size_t path, const struct archive_part *parts, size_t n)
 {
     for (size_t i = 0; i < n && !b->failed; i++) {
-        if (b->n == b->cap) {
-            size_t cap = b->cap ? 2 * b->cap : 256;
-            struct file *files = realloc(b->files, cap * sizeof *files);
-            b->failed = !files;
-            if (!files)
-                return;
-            b->files = files;
-            b->cap = cap;
-        }
+        if (!room(b))
+            return;
         const char *slash = strrchr(parts[i].path, '/'), *name = slash ? slash + 1 : parts[i].path;
         struct archive_name parsed;
         archive_name_parse(name, &parsed);
@@ -279,6 +305,31 @@ bool query_books_of(const query_books *b, size_t path, const char *dir, const qu
         out->n_files++;
     }
     free(names);
+    if (good)
+        return true;
+    free(out->files);
+    out->files = NULL;
+    return false;
+}
+
+bool query_books_of_added(const query_books *b, size_t path, int64_t now_us,
+                          struct ledger_books *out)
+{
+    int64_t slot = slot_length(b, path);
+    *out = (struct ledger_books){.files = malloc((b->n + 1) * sizeof *out->files),
+                                 .until_us = now_us - ON_ITS_WAY,
+                                 .since_us = INT64_MIN};
+    bool good = out->files && !b->failed;
+    for (size_t i = 0; i < b->n && good; i++) {
+        struct ledger_stored *s = &out->files[out->n_files];
+        if (b->files[i].path != path)
+            continue;
+        good = stored_of(&b->files[i], slot, s);
+        s->asked = true;
+        if (s->to_us > now_us - ON_ITS_WAY && s->from_us < out->until_us)
+            out->until_us = s->from_us;
+        out->n_files++;
+    }
     if (good)
         return true;
     free(out->files);

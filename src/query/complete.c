@@ -191,7 +191,12 @@ static const query_books *files_of(const struct query *q, query_books **own)
     return whole ? b : NULL;
 }
 
-static void window(const struct query *q, int64_t now_us, int64_t *from, int64_t *to)
+ledger_about_fn *query_complete_about(const struct query *q)
+{
+    return q->filter && tells_streams_apart(q->filter) ? is_about : NULL;
+}
+
+void query_complete_window(const struct query *q, int64_t now_us, int64_t *from, int64_t *to)
 {
     *from = q->from_us;
     *to = behind(q->to_us, LATE_US);
@@ -248,20 +253,19 @@ static void read_ledger(const struct query *q, const struct root *roots, size_t 
     query_books *own;
     const query_books *files = files_of(q, &own);
     int64_t from, to, first, last;
-    window(q, now_us, &from, &to);
+    query_complete_window(q, now_us, &from, &to);
     if (by_files && files && query_books_times(files, &first, &last)) {
         from = first > from ? first : from;
         to = last < to ? last : to;
     }
     struct ledger_books *books =
         files && dirs ? books_of(q, roots, n, by_files, files, from, to) : NULL;
-    bool about = q->filter && tells_streams_apart(q->filter);
     weir_err err = {.msg = "out of memory"};
     weir_status st = WEIR_ENOMEM;
     for (size_t i = 0; dirs && i < n; i++)
         dirs[i] = roots[i].dir;
     if (dirs)
-        st = ledger_complete_read(dirs, n, books, from, to, about ? is_about : NULL,
+        st = ledger_complete_read(dirs, n, books, from, to, query_complete_about(q),
                                   (void *)(uintptr_t)q->filter, &out->ledger, &err);
     if (!by_files && q->to_us != INT64_MAX && q->to_us < to)
         out->ledger.to_us = q->to_us; /* as it was asked for */

@@ -28,6 +28,11 @@ struct query_completeness {
  * which their rows arrived. Never fails: what went wrong is what it then says. */
 void query_complete_read(const struct query *q, int64_t now_us, struct query_completeness *out);
 
+/* For those who get the ledger's rows from elsewhere (ledger_completing_new): the minutes that count, and which rows are about a query;
+ * `user` of query_complete_about is its filter. NULL where all are. */
+void query_complete_window(const struct query *q, int64_t now_us, int64_t *from_us, int64_t *to_us);
+ledger_about_fn *query_complete_about(const struct query *q);
+
 /* "complete", "99.2 % (...)", "not known: ..."; and one JSON object. */
 void query_complete_text(const struct query_completeness *c, bool utc, base_buf *out);
 void query_complete_json(const struct query_completeness *c, base_buf *out);

@@ -614,9 +614,12 @@ void query_summary_text(const struct query *q, const struct query_summary *s, bo
         query_complete_text(s->complete, utc, out);
         base_buf_char(out, '\n');
     }
-    base_buf_printf(out, "Files: %llu, row groups: %llu read, %llu skipped",
-                    (unsigned long long)s->files, (unsigned long long)s->groups_read,
-                    (unsigned long long)skipped);
+    if (*s->server)
+        base_buf_printf(out, "Server: %s", s->server);
+    else
+        base_buf_printf(out, "Files: %llu, row groups: %llu read, %llu skipped",
+                        (unsigned long long)s->files, (unsigned long long)s->groups_read,
+                        (unsigned long long)skipped);
     const char *before = " (";
     for (int i = 0; i < QUERY_N_SKIPS; i++)
         if (s->skipped[i]) {
@@ -681,6 +684,10 @@ void query_summary_json(const struct query *q, const struct query_summary *s, ba
             if (t[i] > INT64_MIN / 1000 && t[i] < INT64_MAX / 1000)
                 base_buf_printf(out, ",\"%s\":\"%.*s\"", i ? "last" : "first",
                                 (int)base_time_text(text, t[i] * 1000, 6), text);
+    }
+    if (*s->server) {
+        base_buf_str(out, ",\"server\":");
+        base_json_string(out, s->server, strlen(s->server), false);
     }
     if (s->files_failed) {
         base_buf_str(out, ",\"failed\":");

@@ -172,7 +172,7 @@ static const int pairs[][2] = {
     {FLOW_nat_src_port, FLOW_nat_dst_port},
 };
 
-static int other_side(const struct query_field *f)
+int query_group_other_side(const struct query_field *f)
 {
     for (size_t i = 0; f->what == QUERY_F_COLUMN && i < ARRAY_LEN(pairs); i++)
         for (size_t k = 0; k < 2; k++)
@@ -266,7 +266,8 @@ static weir_status need(query_groups *g, int field, weir_err *err)
     if (s.at < 0)
         return too_many(err);
     g->sources[field] = s;
-    int twin = g->r->merge == QUERY_MERGE_GUESS && s.from == FROM_FIRST ? other_side(f) : -1;
+    int twin =
+        g->r->merge == QUERY_MERGE_GUESS && s.from == FROM_FIRST ? query_group_other_side(f) : -1;
     if (twin >= 0) {
         struct query_field side = query_field_column((enum flow_column_id)twin);
         int other = query_plan_field_add(p, &side);
@@ -1587,7 +1588,7 @@ static weir_status view_field(const struct view *v, struct query_eval *e, int fi
             break;
         case FROM_FIRST: {
             size_t k = (size_t)s->at;
-            int twin = v->swapped[row] ? other_side(f) : -1;
+            int twin = v->swapped[row] ? query_group_other_side(f) : -1;
             for (size_t m = 0; twin >= 0 && m < g->n_firsts; m++) {
                 const struct query_field *o = &g->plan->fields[g->firsts[m]].f;
                 if (o->what == QUERY_F_COLUMN && o->id == twin)

@@ -97,6 +97,7 @@ struct query_summary {
     uint64_t rows_no_rate; /* records whose rate nobody knows, counted as 1 */
     uint64_t octets_read;
     uint64_t spilled;          /* octets of temporary files */
+    char server[120];          /* who has answered instead of files, "" : files */
     int64_t first_us, last_us; /* of the matched flows */
     uint64_t elapsed_ns;
     uint64_t groups_found[16]; /* of each result: groups before the limit */

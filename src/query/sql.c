@@ -1,6 +1,7 @@
 #include "query/sql.h"
 
 #include "base/text.h"
+#include "query/group.h"
 
 #include <arpa/inet.h>
 #include <stdarg.h>
@@ -228,6 +229,8 @@ struct sql {
     size_t n_parts;
     struct value keys[MOST_KEYS];
     size_t n_keys;
+    const char *back,
+        *swapped; /* of a merge: the first flow was of the other direction; ports put the sides right */
 };
 
 static const char *const ALL_ONES = "toUInt64(18446744073709551615)";
@@ -734,6 +737,23 @@ static const char *of_first(struct sql *s, const char *x)
                         s->prefix));
 }
 
+/* Of a merge: what flows of one direction say of a field, and those of the other of its twin. */
+static struct value of_both(struct sql *s, const struct query_field *f)
+{
+    bool octets = is_column(f, FLOW_bytes) || is_derived(f, QUERY_D_OUT_BYTES);
+    enum flow_column_id own = octets ? FLOW_bytes : FLOW_packets;
+    enum query_derived out = octets ? QUERY_D_OUT_BYTES : QUERY_D_OUT_PACKETS;
+    const char *x = or_0(s, field(s, f, OF_ROWS)),
+               *twin = or_0(s, f->what == QUERY_F_COLUMN ? derived(s, out, OF_ROWS)
+                                                         : column(s, own, OF_ROWS)),
+               *sums[4];
+    for (int i = 0; i < 4; i++)
+        sums[i] = part(s, sum_of(s, text(s, "if(%sdir = %d, %s, toUInt64(0))", s->prefix, i & 1,
+                                         i < 2 ? x : twin)));
+    return both(s, make(UNSIGNED, text(s, "if(%s, %s, %s)", s->back, sums[1], sums[0])),
+                make(UNSIGNED, text(s, "if(%s, %s, %s)", s->back, sums[2], sums[3])));
+}
+
 static struct value group_field(struct sql *s, const struct query_field *f)
 {
     const struct query_result *r = s->r;
@@ -745,6 +765,9 @@ static struct value group_field(struct sql *s, const struct query_field *f)
             return s->keys[1 + i];
     if (is_derived(f, QUERY_D_COUNT))
         return make(UNSIGNED, part(s, "count()"));
+    if (s->back && (is_column(f, FLOW_bytes) || is_column(f, FLOW_packets) ||
+                    is_derived(f, QUERY_D_OUT_BYTES) || is_derived(f, QUERY_D_OUT_PACKETS)))
+        return of_both(s, f);
     if (is_sum(f)) {
         struct value v = field(s, f, OF_ROWS);
         return make(UNSIGNED, part(s, sum_of(s, or_0(s, v))));
@@ -767,6 +790,12 @@ static struct value group_field(struct sql *s, const struct query_field *f)
     v.text = of_first(s, v.text);
     if (v.form == NET)
         v.bits = of_first(s, v.bits);
+    int twin = s->swapped ? query_group_other_side(f) : -1;
+    if (twin >= 0) {
+        struct value other = column(s, (enum flow_column_id)twin, OF_ROWS);
+        v.text = text(s, "if(%s, %s, %s)", s->swapped,
+                      other.form == NOTHING ? "NULL" : of_first(s, other.text), v.text);
+    }
     return v;
 }
 
@@ -1395,14 +1424,68 @@ static void add_key(struct sql *s, struct value v, base_buf *head, base_buf *by)
     s->n_keys++;
 }
 
+/* Keys of both directions of a connection: the lesser end first, dir says whether they changed places for it. What comes out has the sides of
+ * the flow that came first. */
+static void merged_keys(struct sql *s, base_buf *head, base_buf *by, base_buf *dir)
+{
+    static const enum flow_column_id ends[4] = {FLOW_src_addr, FLOW_dst_addr, FLOW_src_port,
+                                                FLOW_dst_port};
+    const struct query_result *r = s->r;
+    struct value v[4], sorted[4];
+    size_t at[4];
+    for (size_t i = 0; i < 4; i++) {
+        struct query_field f = query_field_column(ends[i]);
+        for (at[i] = 0; at[i] < r->n_keys && !query_field_same(&r->keys[at[i]], &f); at[i]++)
+            ;
+        v[i] = field(s, &f, OF_ROWS);
+        if (at[i] == r->n_keys || v[i].form == NOTHING || (i % 2 && v[i].form != v[i - 1].form)) {
+            refuse(s, "-b and -B", "the table has not addresses and ports of both sides alike");
+            return;
+        }
+    }
+    const char *a = v[0].text, *b = v[1].text;
+    const char *none = v[0].form == IPV6 ? "toIPv6('::')" : "toFixedString('', 16)";
+    const char *x = text(s, "ifNull(%s, %s)", a, none), *y = text(s, "ifNull(%s, %s)", b, none);
+    base_buf_printf(dir,
+                    "toUInt8(isNull(%s) > isNull(%s) OR (isNull(%s) = isNull(%s) AND (%s > %s OR "
+                    "(%s = %s AND ifNull(toInt64(%s), -1) > ifNull(toInt64(%s), -1)))))",
+                    a, b, a, b, x, y, x, y, v[2].text, v[3].text);
+    for (size_t i = 0; i < r->n_keys; i++) {
+        struct value k = field(s, &r->keys[i], OF_ROWS);
+        for (size_t e = 0; e < 4; e++)
+            if (at[e] == i)
+                k.text = text(s, "if(%sdir = 1, %s, %s)", s->prefix, v[e ^ 1].text, v[e].text);
+        add_key(s, k, head, by);
+    }
+    s->back = of_first(s, text(s, "%sdir", s->prefix));
+    struct query_field proto = query_field_column(FLOW_proto);
+    if (r->merge == QUERY_MERGE_GUESS) {
+        struct value p = nothing();
+        for (size_t i = 0; i < r->n_keys; i++)
+            if (query_field_same(&r->keys[i], &proto))
+                p = s->keys[i];
+        const char *k = s->keys[at[2]].text, *l = s->keys[at[3]].text;
+        s->swapped = p.form == NOTHING ? "0"
+                                       : text(s,
+                                              "ifNull(%s IN (6, 17) AND if(%s, %s, %s) < 1024 AND "
+                                              "if(%s, %s, %s) > 1024, 0)",
+                                              p.text, s->back, l, k, s->back, k, l);
+        s->back = text(s, "(%s != %s)", s->back, s->swapped);
+    }
+    for (size_t e = 0; e < 4; e++)
+        sorted[e] = s->keys[at[e]];
+    for (size_t e = 0; e < 4; e++)
+        s->keys[at[e]].text =
+            text(s, "if(%s, %s, %s)", s->back, sorted[e ^ 1].text, sorted[e].text);
+}
+
 static void groups(struct sql *s, struct query_sql_field *fields, base_buf *out)
 {
     const struct query_result *r = s->r;
-    base_buf keys = {0}, by = {0}, join = {0}, head = {0}, order = {0}, having = {0}, inner = {0};
+    base_buf keys = {0}, by = {0}, join = {0}, head = {0}, order = {0}, having = {0}, inner = {0},
+             dir = {0};
     const char *before = "\nORDER BY ";
     size_t n = r->either ? 1 + r->n_also : r->n_keys;
-    if (r->merge != QUERY_MERGE_NONE)
-        refuse(s, "-b and -B", "both directions as one row");
     if (n > MOST_KEYS)
         refuse(s, "this result", "so many keys");
     if (s->failed == WEIR_OK && r->either) {
@@ -1410,7 +1493,10 @@ static void groups(struct sql *s, struct query_sql_field *fields, base_buf *out)
         for (size_t i = 0; i < r->n_also; i++)
             add_key(s, field(s, &r->also[i], OF_ROWS), &keys, &by);
     }
-    for (size_t i = 0; s->failed == WEIR_OK && !r->either && i < r->n_keys; i++) {
+    bool merged = r->merge != QUERY_MERGE_NONE;
+    if (s->failed == WEIR_OK && merged)
+        merged_keys(s, &keys, &by, &dir);
+    for (size_t i = 0; s->failed == WEIR_OK && !r->either && !merged && i < r->n_keys; i++) {
         struct value v = field(s, &r->keys[i], OF_ROWS);
         if (v.form >= NUMBERS)
             s->failed = weir_err_set(s->err, WEIR_EINVAL, 0,
@@ -1436,8 +1522,13 @@ static void groups(struct sql *s, struct query_sql_field *fields, base_buf *out)
         for (size_t i = 0; i < s->n_parts; i++)
             base_buf_printf(out, ", %s AS %s", s->parts[i].what, s->parts[i].alias);
         base_buf_str(out, "\nFROM (\n");
+        if (merged) {
+            base_buf_str(out, "SELECT *, ");
+            base_buf_add(out, dir.data, dir.len);
+            base_buf_printf(out, " AS %sdir\nFROM (\n", s->prefix);
+        }
         base_buf_add(out, inner.data, inner.len);
-        base_buf_str(out, "\n)");
+        base_buf_str(out, merged ? "\n)\n)" : "\n)");
         base_buf_add(out, join.data, join.len);
         if (by.len) {
             base_buf_str(out, "\nGROUP BY ");
@@ -1452,7 +1543,7 @@ static void groups(struct sql *s, struct query_sql_field *fields, base_buf *out)
         base_buf_add(out, order.data, order.len);
         limit(s, out);
     }
-    base_buf *all[] = {&keys, &by, &join, &head, &order, &having, &inner};
+    base_buf *all[] = {&keys, &by, &join, &head, &order, &having, &inner, &dir};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (all[i]->failed)
             out_of_memory(s);
@@ -1522,5 +1613,108 @@ weir_status query_sql_totals(query_arena *a, const struct query *q, const struct
     if (inner.failed)
         out_of_memory(&s);
     base_buf_done(&inner);
+    return end(&s, out);
+}
+
+/* ---- how complete ---- */
+
+/* Bounds of a time column, as its own type has them, so that the server may use its index. */
+static void between(const struct query_sql_table *t, const struct query_sql_column *c,
+                    int64_t from_us, int64_t to_us, base_buf *out)
+{
+    const char *before = "\nWHERE ";
+    const int64_t bounds[] = {from_us, to_us};
+    (void)t;
+    for (int i = 0; i < 2; i++) {
+        if (bounds[i] == (i ? INT64_MAX : INT64_MIN))
+            continue;
+        /* DateTime64 ends in 2299 and begins in 1900. */
+        int64_t us = bounds[i] < -INT64_C(2208988800000000)   ? -INT64_C(2208988800000000)
+                     : bounds[i] > INT64_C(10413791999000000) ? INT64_C(10413791999000000)
+                                                              : bounds[i];
+        base_buf_str(out, before);
+        query_sql_name(out, c->name);
+        base_buf_printf(out,
+                        c->form == QUERY_SQL_TICKS
+                            ? " %s fromUnixTimestamp64Micro(toInt64(%lld), 'UTC')"
+                            : " %s toInt64(%lld)",
+                        i ? "<=" : ">=", (long long)us);
+        before = " AND ";
+    }
+}
+
+static void from_table(const struct query_sql_table *t, base_buf *out)
+{
+    base_buf_str(out, "\nFROM ");
+    query_sql_name(out, t->database);
+    base_buf_char(out, '.');
+    query_sql_name(out, t->name);
+}
+
+/* A time column that can be asked for: microseconds as a number or a DateTime64. */
+static const struct query_sql_column *time_column(struct sql *s, const char *p)
+{
+    const struct query_sql_column *c = find_column(s, p);
+    return c && (c->form == QUERY_SQL_TICKS || c->form == QUERY_SQL_SIGNED) ? c : NULL;
+}
+
+static const char *micros(const struct query_sql_column *c)
+{
+    return c->form == QUERY_SQL_TICKS ? "toUnixTimestamp64Micro" : "toInt64";
+}
+
+weir_status query_sql_files(query_arena *a, const struct query_sql_table *t, int64_t from_us,
+                            int64_t to_us, base_buf *out, weir_err *err)
+{
+    struct sql s;
+    WEIR_TRY(begin(&s, a, NULL, t, NULL, err));
+    const struct query_sql_column *c = time_column(&s, "received");
+    if (!c || !t->ordered)
+        refuse(&s, "files", "the table does not say which file a row came from, and when");
+    if (s.failed != WEIR_OK)
+        return s.failed;
+    base_buf_printf(
+        out,
+        "SELECT toUInt8(1), CAST(`file` AS Nullable(String)), "
+        "CAST(min(%s(`received`)) AS Nullable(Int64)), "
+        "CAST(max(%s(`received`)) AS Nullable(Int64)), CAST(count() AS Nullable(UInt64))",
+        micros(c), micros(c));
+    from_table(t, out);
+    between(t, c, from_us, to_us, out);
+    base_buf_str(out, "\nGROUP BY `file`");
+    return end(&s, out);
+}
+
+weir_status query_sql_ledger(query_arena *a, const struct query_sql_table *t,
+                             const enum flow_ledger_id *columns, size_t n, int64_t from_us,
+                             int64_t to_us, base_buf *out, struct query_sql_field *fields,
+                             weir_err *err)
+{
+    struct sql s;
+    WEIR_TRY(begin(&s, a, NULL, t, NULL, err));
+    const struct query_sql_column *minute = time_column(&s, "minute");
+    if (!minute)
+        refuse(&s, "the ledger", "its table has no times");
+    base_buf_str(out, "SELECT toUInt8(1)");
+    put_out(&s, t->ordered ? make(TEXT, "`file`") : nothing(), QUERY_TEXT, &fields[0], out);
+    for (size_t i = 0; i < n; i++) {
+        const struct flow_column *x = &flow_ledger_columns()[columns[i]];
+        const struct query_field f = {.what = QUERY_F_EXTRA, .id = -1, .name = x->name};
+        struct value v = table_column(&s, &f);
+        if (x->type == FLOW_TYPE_ADDR && v.form == TEXT)
+            v.form = SIXTEEN;
+        put_out(&s, v, QUERY_UNKNOWN, &fields[1 + i], out);
+    }
+    if (s.failed != WEIR_OK)
+        return s.failed;
+    from_table(t, out);
+    between(t, minute, from_us, to_us, out);
+    base_buf_str(out, "\nORDER BY ");
+    if (t->ordered)
+        base_buf_str(out, "if(position(reverse(`file`), '/') = 0, '', substring(`file`, 1, "
+                          "length(`file`) - position(reverse(`file`), '/'))), `minute`, `file`, "
+                          "`row`");
+    else
+        base_buf_str(out, "`minute`");
     return end(&s, out);
 }

@@ -73,6 +73,17 @@ weir_status query_sql_result(query_arena *a, const struct query *q, size_t resul
 weir_status query_sql_totals(query_arena *a, const struct query *q, const struct query_sql_table *t,
                              base_buf *out, weir_err *err);
 
+/* The files that rows of [from_us, to_us] came from, by their arrival: file, earliest and latest arrival, rows: TEXT, S64, S64, U64. */
+weir_status query_sql_files(query_arena *a, const struct query_sql_table *t, int64_t from_us,
+                            int64_t to_us, base_buf *out, weir_err *err);
+
+/* Rows of the ledger whose minute is in [from_us, to_us], archive by archive, in order of minute: file (TEXT, or nothing), then n columns of
+ * flow_ledger_columns; fields: n + 1 of them. */
+weir_status query_sql_ledger(query_arena *a, const struct query_sql_table *t,
+                             const enum flow_ledger_id *columns, size_t n, int64_t from_us,
+                             int64_t to_us, base_buf *out, struct query_sql_field *fields,
+                             weir_err *err);
+
 /* `name`, and 'text' or unhex('...') of any octets. */
 void query_sql_name(base_buf *b, const char *name);
 void query_sql_text(base_buf *b, const char *text, size_t len);

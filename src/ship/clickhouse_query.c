@@ -1,10 +1,12 @@
 #include "ship/clickhouse_query.h"
 
 #include "base/text.h"
+#include "query/books.h"
 #include "query/sql.h"
 #include "ship/clickhouse_in.h"
 #include "ship/destinations.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,8 +23,9 @@ struct ship_clickhouse_query {
     const struct ship_destination_ops *ops;
     bool (*stop)(void *user);
     void *user;
-    struct query_sql_column *columns;
-    struct query_sql_table table;
+    struct query_sql_column *columns, *ledger_columns;
+    struct query_sql_table table, ledger;
+    uint64_t octets;   /* of answers */
     base_buf settings; /* of the address: "&readonly=2&..." */
 };
 
@@ -70,25 +73,26 @@ static bool for_people(const struct ship_ch_column *c)
     return c->computed && n > 5 && strcmp(c->name + n - 5, "_time") == 0;
 }
 
-static weir_status know_table(ship_clickhouse_query *c, weir_err *err)
+static weir_status know_table(ship_clickhouse_query *c, struct ship_ch_table *t,
+                              struct query_sql_column **columns, struct query_sql_table *out,
+                              weir_err *err)
 {
-    struct ship_ch_table *t = &c->d->tables[0];
     WEIR_TRY(ship_ch_know_table(c->d, t, err));
-    c->columns = calloc(t->n + 1, sizeof *c->columns);
-    if (!c->columns)
+    *columns = calloc(t->n + 1, sizeof **columns);
+    if (!*columns)
         return ship_ch_no_memory(err);
-    c->table = (struct query_sql_table){
-        .database = c->d->database, .name = t->name, .columns = c->columns};
+    *out =
+        (struct query_sql_table){.database = c->d->database, .name = t->name, .columns = *columns};
     int identity = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct ship_ch_column *x = &t->columns[i];
         if (for_people(x))
             continue;
-        c->columns[c->table.n_columns++] = (struct query_sql_column){x->name, form_of(x)};
+        (*columns)[out->n_columns++] = (struct query_sql_column){x->name, form_of(x)};
         identity += strcmp(x->name, "file") == 0 && form_of(x) == QUERY_SQL_TEXT;
         identity += strcmp(x->name, "row") == 0 && form_of(x) == QUERY_SQL_UNSIGNED;
     }
-    c->table.ordered = identity == 2;
+    out->ordered = identity == 2;
     return WEIR_OK;
 }
 
@@ -159,7 +163,7 @@ weir_status ship_clickhouse_query_open(const char *url, query_arena *a, bool (*s
     free(settings);
     ship_url_done(&u);
     if (s == WEIR_OK)
-        s = know_table(c, err);
+        s = know_table(c, &c->d->tables[0], &c->columns, &c->table, err);
     if (s == WEIR_OK)
         s = choose_settings(c, err);
     if (s != WEIR_OK) {
@@ -178,6 +182,7 @@ void ship_clickhouse_query_close(ship_clickhouse_query *c)
         c->ops->close(c->d);
     base_buf_done(&c->settings);
     free(c->columns);
+    free(c->ledger_columns);
     free(c);
 }
 
@@ -249,6 +254,7 @@ struct reader {
     base_buf texts;
     struct query_vec *vecs;
     bool torn; /* not a row: words of the server */
+    uint64_t octets;
     bool (*stop)(void *user);
     void *user;
 };
@@ -460,6 +466,7 @@ static enum took take_row(struct reader *r, const char **p, const char *end)
 static weir_status rows_data(void *user, const void *data, size_t n, weir_err *err)
 {
     struct reader *r = user;
+    r->octets += n;
     base_buf_add(&r->waiting, data, n);
     if (r->waiting.failed)
         return ship_ch_no_memory(err);
@@ -545,6 +552,7 @@ static weir_status ask(ship_clickhouse_query *c, const base_buf *sql, bool whole
     ship_http_patience(c->d->http, 0);
     weir_status s = ship_http_post(c->d->http, &request, &a, err);
     c->d->asking = false;
+    c->octets += r->octets;
     base_buf_done(&target);
     WEIR_TRY(s);
     WEIR_TRY(ship_ch_judge(c->d, &a, err));
@@ -587,7 +595,7 @@ static weir_status totals_of(ship_clickhouse_query *c, const struct query *q,
     struct query_sink sink = {.block = take_totals, .user = n};
     struct reader r = {.q = q, .sink = &sink};
     weir_status s = query_sql_totals(c->arena, q, &c->table, &sql, err);
-    base_buf_str(&sql, "\nFORMAT RowBinary");
+    base_buf_str(&sql, " FORMAT RowBinary");
     if (s == WEIR_OK && (sql.failed || !reader_make(&r, fields, ARRAY_LEN(fields))))
         s = ship_ch_no_memory(err);
     if (s == WEIR_OK)
@@ -619,7 +627,7 @@ static weir_status result_of(ship_clickhouse_query *c, const struct query *q, si
     struct reader r = {.q = q, .sink = sink, .result = i, .stop = c->stop, .user = c->user};
     weir_status s = fields ? query_sql_result(c->arena, q, i, &c->table, &sql, fields, err)
                            : ship_ch_no_memory(err);
-    base_buf_str(&sql, "\nFORMAT RowBinary");
+    base_buf_str(&sql, " FORMAT RowBinary");
     if (s == WEIR_OK && (sql.failed || !reader_make(&r, fields, x->n_fields)))
         s = ship_ch_no_memory(err);
     if (s == WEIR_OK)
@@ -648,6 +656,9 @@ weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct que
     for (size_t i = 0; i < q->n_results && s == WEIR_OK; i++)
         s = result_of(c, q, i, sink, out, err);
     out->elapsed_ns = (uint64_t)(ship_ch_now_ms() - began) * 1000000;
+    out->octets_read = c->octets;
+    (void)snprintf(out->server, sizeof out->server, "ClickHouse %s at %s port %s",
+                   c->d->server.text, c->d->host, c->d->port);
     return s;
 }
 
@@ -669,4 +680,294 @@ weir_status ship_clickhouse_query_explain(ship_clickhouse_query *c, const struct
         free(fields);
     }
     return s == WEIR_OK && out->failed ? ship_ch_no_memory(err) : s;
+}
+
+/* ---- how complete ---- */
+
+enum { MOST_SOURCES = 4096, LEDGER_ROWS = 32768, N_KEYS = 6, MOST_LEDGER = 64 };
+
+static const int64_t AROUND_US = 3 * INT64_C(3600000000); /* files are of an hour at most */
+
+/* The ledgers of all archives that deliver here, one after the other. */
+struct ledgers {
+    query_arena *arena;
+    query_books *books;                /* NULL: which files there are is not known */
+    const char *sources[MOST_SOURCES]; /* n: archives, by the beginning of their files' names */
+    bool begun[MOST_SOURCES];
+    size_t n, at;
+    struct ledger_books own[2]; /* of the archive that is read, and of the one before */
+    unsigned turn;
+    int64_t now_us, minute;
+    enum flow_ledger_id columns[MOST_LEDGER];
+    size_t n_columns;
+    ledger_completing *x;
+    flow_batch *batch;
+    bool one;
+};
+
+/* The archive that a file is of, new or not. MOST_SOURCES: too many, or out of memory. */
+static size_t source_of(struct ledgers *l, const struct query_text *file, const char **name)
+{
+    const char *slash = file->len ? memrchr(file->data, '/', file->len) : NULL;
+    size_t len = slash ? (size_t)(slash - file->data) : 0, i = 0;
+    *name = slash ? slash + 1 : file->data;
+    while (i < l->n &&
+           (strlen(l->sources[i]) != len || (len && memcmp(l->sources[i], file->data, len) != 0)))
+        i++;
+    if (i < l->n || i == MOST_SOURCES)
+        return i;
+    l->sources[i] = query_arena_text(l->arena, len ? file->data : "", len);
+    if (!l->sources[i])
+        return MOST_SOURCES;
+    l->n++;
+    return i;
+}
+
+static weir_status too_many_sources(weir_err *err)
+{
+    return weir_err_set(err, WEIR_ELIMIT, 0, "the table has rows of more than %d archives",
+                        MOST_SOURCES);
+}
+
+static bool is_there(const struct query_vec *v, size_t i)
+{
+    return v->kind != QUERY_UNKNOWN && (!v->valid || (v->valid[i / 64] >> (i & 63) & 1));
+}
+
+static weir_status take_files(void *user, size_t result, const struct query_block *b, weir_err *err)
+{
+    struct ledgers *l = user;
+    (void)result;
+    for (size_t i = 0; i < b->n; i++) {
+        const struct query_text *file = &b->vecs[0].dict[b->vecs[0].codes[i]];
+        const char *at;
+        size_t source = source_of(l, file, &at);
+        if (source == MOST_SOURCES)
+            return too_many_sources(err);
+        char *name = strndup(at, (size_t)(file->data + file->len - at));
+        if (!name)
+            return ship_ch_no_memory(err);
+        query_books_add(l->books, source, name, b->vecs[3].num[i], (int64_t)b->vecs[1].num[i],
+                        (int64_t)b->vecs[2].num[i]);
+        free(name);
+    }
+    return WEIR_OK;
+}
+
+static weir_status give_rows(struct ledgers *l, weir_err *err)
+{
+    weir_status s =
+        flow_batch_rows(l->batch) ? ledger_completing_rows(l->x, l->batch, err) : WEIR_OK;
+    flow_batch_reset(l->batch);
+    return s;
+}
+
+static weir_status begin_source(struct ledgers *l, size_t source, weir_err *err)
+{
+    /* Those of the archive before are looked at once more when its rows are complete, which is now. */
+    struct ledger_books *before = &l->own[l->turn], *own = &l->own[l->turn = !l->turn];
+    bool books = l->books && query_books_of_added(l->books, source, l->now_us, own);
+    l->at = source;
+    l->begun[source] = true;
+    l->minute = INT64_MIN;
+    weir_status s = ledger_completing_archive(l->x, books ? own : NULL, l->one, err);
+    free(before->files);
+    before->files = NULL;
+    return s;
+}
+
+static bool put_value(flow_batch *b, enum flow_ledger_id id, uint32_t row,
+                      const struct query_vec *v, size_t i)
+{
+    const struct flow_column *c = &flow_ledger_columns()[id];
+    if (!is_there(v, i))
+        return true;
+    if (v->kind == QUERY_TEXT) {
+        const struct query_text *t = &v->dict[v->codes[i]];
+        uint8_t a[16];
+        char text[64];
+        if (c->type == FLOW_TYPE_TEXT)
+            return flow_batch_set_key(b, id, row, t->data, t->len);
+        if (c->type != FLOW_TYPE_ADDR || t->len >= sizeof text)
+            return true;
+        memcpy(text, t->data, t->len);
+        text[t->len] = '\0';
+        if (inet_pton(AF_INET, text, a) == 1)
+            return flow_batch_set_key(b, id, row, a, 4);
+        return inet_pton(AF_INET6, text, a) != 1 || flow_batch_set_key(b, id, row, a, 16);
+    }
+    if (c->type == FLOW_TYPE_F64) {
+        double d;
+        memcpy(&d, &v->num[i], sizeof d);
+        return v->kind != QUERY_F64 || flow_batch_set_f64(b, id, row, d);
+    }
+    bool number = c->type != FLOW_TYPE_TEXT && c->type != FLOW_TYPE_ADDR && v->kind != QUERY_F64;
+    return !number || flow_batch_set_u64(b, id, row, v->num[i]);
+}
+
+/* Columns: the file, the minute, the other keys, what is counted. */
+static weir_status take_ledger(void *user, size_t result, const struct query_block *b,
+                               weir_err *err)
+{
+    static const struct query_text none = {.data = ""};
+    struct ledgers *l = user;
+    (void)result;
+    for (size_t i = 0; i < b->n; i++) {
+        const struct query_vec *file = &b->vecs[0];
+        const char *at;
+        size_t source = source_of(l, is_there(file, i) ? &file->dict[file->codes[i]] : &none, &at);
+        if (source == MOST_SOURCES)
+            return too_many_sources(err);
+        int64_t minute = is_there(&b->vecs[1], i) ? (int64_t)b->vecs[1].num[i] : INT64_MIN;
+        if (!l->begun[source] || source != l->at) {
+            WEIR_TRY(give_rows(l, err));
+            WEIR_TRY(begin_source(l, source, err));
+        } else if (minute != l->minute && flow_batch_rows(l->batch) >= LEDGER_ROWS) {
+            WEIR_TRY(give_rows(l, err));
+        }
+        l->minute = minute;
+        uint32_t row = flow_batch_add_rows(l->batch, 1);
+        bool good = row != UINT32_MAX;
+        for (size_t k = 0; k < l->n_columns && good; k++)
+            good = put_value(l->batch, l->columns[k], row, &b->vecs[1 + k], i);
+        if (!good)
+            return ship_ch_no_memory(err);
+    }
+    return WEIR_OK;
+}
+
+static weir_status ask_for(ship_clickhouse_query *c, base_buf *sql,
+                           const struct query_sql_field *fields, size_t n,
+                           const struct query_sink *sink, weir_err *err)
+{
+    struct reader r = {.sink = sink, .stop = c->stop, .user = c->user};
+    base_buf_str(sql, " FORMAT RowBinary");
+    weir_status s = sql->failed || !reader_make(&r, fields, n) ? ship_ch_no_memory(err) : WEIR_OK;
+    if (s == WEIR_OK)
+        s = ask(c, sql, false, &r, err);
+    reader_done(&r);
+    base_buf_done(sql);
+    return s;
+}
+
+/* Which files the rows of flows came from. */
+static weir_status read_files(ship_clickhouse_query *c, struct ledgers *l, int64_t from, int64_t to,
+                              weir_err *err)
+{
+    static const struct query_sql_field fields[] = {{QUERY_SQL_OUT_TEXT, QUERY_TEXT},
+                                                    {QUERY_SQL_OUT_S64, QUERY_TIME},
+                                                    {QUERY_SQL_OUT_S64, QUERY_TIME},
+                                                    {QUERY_SQL_OUT_U64, QUERY_U64}};
+    const struct query_sink sink = {.block = take_files, .user = l};
+    base_buf sql = {0};
+    if (!c->table.ordered || !c->ledger.ordered)
+        return WEIR_OK;
+    if (!(l->books = query_books_new()))
+        return ship_ch_no_memory(err);
+    from = from > INT64_MIN + AROUND_US ? from - AROUND_US : INT64_MIN;
+    to = to < INT64_MAX - AROUND_US ? to + AROUND_US : INT64_MAX;
+    weir_status s = query_sql_files(c->arena, &c->table, from, to, &sql, err);
+    if (s != WEIR_OK) {
+        base_buf_done(&sql);
+        return s;
+    }
+    return ask_for(c, &sql, fields, ARRAY_LEN(fields), &sink, err);
+}
+
+/* So much of the ledger is needed. */
+static void reach(struct ledgers *l, int64_t *from, int64_t *to)
+{
+    int64_t least = *from, most = *to;
+    for (size_t i = 0; l->books && i < l->n; i++) {
+        struct ledger_books b;
+        int64_t f = *from, t = *to;
+        if (!query_books_of_added(l->books, i, l->now_us, &b))
+            continue;
+        ledger_balance_reach(&b, &f, &t);
+        free(b.files);
+        least = f < least ? f : least;
+        most = t > most ? t : most;
+    }
+    *from = least > INT64_MIN + 120000000 ? least - 120000000 : INT64_MIN;
+    *to = most < INT64_MAX - 120000000 ? most + 120000000 : INT64_MAX;
+}
+
+static weir_status read_ledger(ship_clickhouse_query *c, struct ledgers *l, int64_t from,
+                               int64_t to, weir_err *err)
+{
+    static const enum flow_ledger_id keys[N_KEYS] = {
+        FLOW_LEDGER_minute,        FLOW_LEDGER_worker, FLOW_LEDGER_exporter,
+        FLOW_LEDGER_exporter_port, FLOW_LEDGER_domain, FLOW_LEDGER_protocol_version};
+    struct query_sql_field fields[MOST_LEDGER + 1];
+    const struct query_sink sink = {.block = take_ledger, .user = l};
+    size_t n;
+    const enum flow_ledger_id *more = ledger_completing_columns(&n);
+    memcpy(l->columns, keys, sizeof keys);
+    for (l->n_columns = N_KEYS; n && l->n_columns < MOST_LEDGER; n--)
+        l->columns[l->n_columns++] = *more++;
+    base_buf sql = {0};
+    reach(l, &from, &to);
+    l->one = l->n < 2;
+    weir_status s = query_sql_ledger(c->arena, &c->ledger, l->columns, l->n_columns, from, to, &sql,
+                                     fields, err);
+    if (s != WEIR_OK) {
+        base_buf_done(&sql);
+        return s;
+    }
+    WEIR_TRY(ask_for(c, &sql, fields, 1 + l->n_columns, &sink, err));
+    WEIR_TRY(give_rows(l, err));
+    for (size_t i = 0; i < l->n; i++)
+        if (!l->begun[i])
+            WEIR_TRY(begin_source(l, i, err));
+    return WEIR_OK;
+}
+
+static void fail(struct query_completeness *out, const weir_err *err)
+{
+    out->what = QUERY_COMPLETE_FAILED;
+    (void)snprintf(out->failed, sizeof out->failed, "%s", err->msg);
+}
+
+void ship_clickhouse_query_complete(ship_clickhouse_query *c, const struct query *q, int64_t now_us,
+                                    struct query_completeness *out)
+{
+    weir_err err = {.msg = "out of memory"};
+    int64_t from, to;
+    *out = (struct query_completeness){.what = QUERY_COMPLETE_KNOWN};
+    struct ledgers *l = calloc(1, sizeof *l);
+    weir_status s = l && (l->batch = flow_batch_new(FLOW_TABLE_LEDGER)) ? WEIR_OK : WEIR_ENOMEM;
+    query_complete_window(q, now_us, &from, &to);
+    if (s == WEIR_OK && !c->d->tables[1].name)
+        s = weir_err_set(&err, WEIR_ENOTFOUND, 0, "the ledger was not asked for (ledger=none)");
+    if (s == WEIR_OK && !c->ledger_columns)
+        s = know_table(c, &c->d->tables[1], &c->ledger_columns, &c->ledger, &err);
+    if (s == WEIR_OK) {
+        l->arena = c->arena;
+        l->now_us = now_us;
+        s = read_files(c, l, from, to, &err);
+    }
+    if (s == WEIR_OK) {
+        l->x = ledger_completing_new(from, to, query_complete_about(q),
+                                     (void *)(uintptr_t)q->filter, &out->ledger);
+        s = l->x ? read_ledger(c, l, from, to, &err) : ship_ch_no_memory(&err);
+    }
+    if (l && l->x) {
+        weir_err why = {0};
+        weir_status last = ledger_completing_end(l->x, &why);
+        if (s == WEIR_OK && last != WEIR_OK) {
+            s = last;
+            err = why;
+        }
+    }
+    if (q->to_us != INT64_MAX && q->to_us < to)
+        out->ledger.to_us = q->to_us; /* as it was asked for */
+    if (s != WEIR_OK)
+        fail(out, &err);
+    if (l) {
+        free(l->own[0].files);
+        free(l->own[1].files);
+        flow_batch_free(l->batch);
+        query_books_free(l->books);
+    }
+    free(l);
 }

@@ -4,6 +4,7 @@
 #define SHIP_CLICKHOUSE_QUERY_H
 
 #include "base/buf.h"
+#include "query/complete.h"
 #include "query/extras.h"
 #include "query/filter.h"
 #include "query/run.h"
@@ -24,6 +25,10 @@ weir_status ship_clickhouse_query_extras(ship_clickhouse_query *c, struct query_
 weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct query *q, bool as_sent,
                                       bool want_totals, const struct query_sink *sink,
                                       struct query_summary *out, weir_err *err);
+
+/* As query_complete_read, by the ledger and the files of all archives that deliver there. */
+void ship_clickhouse_query_complete(ship_clickhouse_query *c, const struct query *q, int64_t now_us,
+                                    struct query_completeness *out);
 
 /* The SQL of it, statements with ";" behind them, appended to out. */
 weir_status ship_clickhouse_query_explain(ship_clickhouse_query *c, const struct query *q,
