@@ -1033,7 +1033,8 @@ static int query_with(struct run *r, struct plan *p, int n, char **operands)
     if (s == WEIR_EINVAL && !a->from)
         return opt_usage(&cmd_query, "%s", err.msg);
     if (s != WEIR_OK) {
-        log_error("%s", err.msg);
+        if (!atomic_load(&interrupted))
+            log_error("%s", err.msg);
         return 1;
     }
     p->q.paths = paths.items;

@@ -983,7 +983,15 @@ static void address_test(struct sql *s, const struct query_expr *e, bool ipv6, c
     for (size_t i = 0; i < e->n_texts; i++) {
         uint8_t a[16];
         unsigned f;
-        if (address_of(e->texts[i].data, e->texts[i].len, a, &f))
+        char lower[INET6_ADDRSTRLEN];
+        size_t len = e->texts[i].len;
+        if (len > sizeof lower)
+            continue;
+        for (size_t k = 0; k < len; k++) {
+            char c = e->texts[i].data[k];
+            lower[k] = (char)(e->ignore_case && c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+        }
+        if (address_of(lower, len, a, &f))
             base_buf_printf(out, " OR %s = %s", x, address(s, a, ipv6));
     }
 }
@@ -1246,8 +1254,7 @@ static void rows(struct sql *s, base_buf *out)
 }
 
 /* A value as it comes out, whatever its type in the table. */
-static void put_out(struct sql *s, struct value v, uint8_t kind, struct query_sql_field *f,
-                    base_buf *out)
+static void put_out(struct value v, uint8_t kind, struct query_sql_field *f, base_buf *out)
 {
     static const struct {
         const char *type;
@@ -1277,7 +1284,6 @@ static void put_out(struct sql *s, struct value v, uint8_t kind, struct query_sq
                         v.ipv6 ? "IPv6" : "FixedString(16)", v.bits);
     else
         base_buf_printf(out, ",\n  CAST(%s AS %s)", v.text, forms[v.form].type);
-    (void)s;
 }
 
 /* "ORDER BY" expressions of a field: what is null comes last, either way. */
@@ -1337,7 +1343,7 @@ static void records(struct sql *s, struct query_sql_field *fields, base_buf *out
     base_buf head = {0}, order = {0}, inner = {0};
     const char *before = "\nORDER BY ";
     for (size_t i = 0; i < r->n_fields; i++)
-        put_out(s, field(s, &r->fields[i], OF_ROWS), r->fields[i].kind, &fields[i], &head);
+        put_out(field(s, &r->fields[i], OF_ROWS), r->fields[i].kind, &fields[i], &head);
     for (size_t i = 0; i < r->n_orders; i++)
         order_by(s, field(s, &r->orders[i].field, OF_ROWS), r->orders[i].descending, &before,
                  &order);
@@ -1506,7 +1512,7 @@ static void groups(struct sql *s, struct query_sql_field *fields, base_buf *out)
     }
     if (s->failed == WEIR_OK) {
         for (size_t i = 0; i < r->n_fields; i++)
-            put_out(s, field(s, &r->fields[i], OF_GROUPS), r->fields[i].kind, &fields[i], &head);
+            put_out(field(s, &r->fields[i], OF_GROUPS), r->fields[i].kind, &fields[i], &head);
         for (size_t i = 0; i < r->n_orders; i++)
             order_by(s, field(s, &r->orders[i].field, OF_GROUPS), r->orders[i].descending, &before,
                      &order);
@@ -1619,12 +1625,10 @@ weir_status query_sql_totals(query_arena *a, const struct query *q, const struct
 /* ---- how complete ---- */
 
 /* Bounds of a time column, as its own type has them, so that the server may use its index. */
-static void between(const struct query_sql_table *t, const struct query_sql_column *c,
-                    int64_t from_us, int64_t to_us, base_buf *out)
+static void between(const struct query_sql_column *c, int64_t from_us, int64_t to_us, base_buf *out)
 {
     const char *before = "\nWHERE ";
     const int64_t bounds[] = {from_us, to_us};
-    (void)t;
     for (int i = 0; i < 2; i++) {
         if (bounds[i] == (i ? INT64_MAX : INT64_MIN))
             continue;
@@ -1680,7 +1684,7 @@ weir_status query_sql_files(query_arena *a, const struct query_sql_table *t, int
         "CAST(max(%s(`received`)) AS Nullable(Int64)), CAST(count() AS Nullable(UInt64))",
         micros(c), micros(c));
     from_table(t, out);
-    between(t, c, from_us, to_us, out);
+    between(c, from_us, to_us, out);
     base_buf_str(out, "\nGROUP BY `file`");
     return end(&s, out);
 }
@@ -1696,19 +1700,19 @@ weir_status query_sql_ledger(query_arena *a, const struct query_sql_table *t,
     if (!minute)
         refuse(&s, "the ledger", "its table has no times");
     base_buf_str(out, "SELECT toUInt8(1)");
-    put_out(&s, t->ordered ? make(TEXT, "`file`") : nothing(), QUERY_TEXT, &fields[0], out);
+    put_out(t->ordered ? make(TEXT, "`file`") : nothing(), QUERY_TEXT, &fields[0], out);
     for (size_t i = 0; i < n; i++) {
         const struct flow_column *x = &flow_ledger_columns()[columns[i]];
         const struct query_field f = {.what = QUERY_F_EXTRA, .id = -1, .name = x->name};
         struct value v = table_column(&s, &f);
         if (x->type == FLOW_TYPE_ADDR && v.form == TEXT)
             v.form = SIXTEEN;
-        put_out(&s, v, QUERY_UNKNOWN, &fields[1 + i], out);
+        put_out(v, QUERY_UNKNOWN, &fields[1 + i], out);
     }
     if (s.failed != WEIR_OK)
         return s.failed;
     from_table(t, out);
-    between(t, minute, from_us, to_us, out);
+    between(minute, from_us, to_us, out);
     base_buf_str(out, "\nORDER BY ");
     if (t->ordered)
         base_buf_str(out, "if(position(reverse(`file`), '/') = 0, '', substring(`file`, 1, "
