@@ -1714,11 +1714,16 @@ weir_status query_sql_ledger(query_arena *a, const struct query_sql_table *t,
     from_table(t, out);
     between(minute, from_us, to_us, out);
     base_buf_str(out, "\nORDER BY ");
-    if (t->ordered)
-        base_buf_str(out, "if(position(reverse(`file`), '/') = 0, '', substring(`file`, 1, "
-                          "length(`file`) - position(reverse(`file`), '/'))), `minute`, `file`, "
-                          "`row`");
-    else
+    if (t->ordered) {
+        /* "archive/20261122T210500Z-w0-000017": the archive, then the hour that the file is of, as archives are read. */
+        static const char tail[] = "position(reverse(`file`), '/')";
+        base_buf_printf(out,
+                        "if(%s = 0, '', substring(`file`, 1, length(`file`) - %s)), "
+                        "substring(`file`, if(%s = 0, 1, length(`file`) - %s + 2), 11), `minute`, "
+                        "`file`, `row`",
+                        tail, tail, tail, tail);
+    } else {
         base_buf_str(out, "`minute`");
+    }
     return end(&s, out);
 }

@@ -77,7 +77,7 @@ weir_status query_sql_totals(query_arena *a, const struct query *q, const struct
 weir_status query_sql_files(query_arena *a, const struct query_sql_table *t, int64_t from_us,
                             int64_t to_us, base_buf *out, weir_err *err);
 
-/* Rows of the ledger whose minute is in [from_us, to_us], archive by archive, in order of minute: file (TEXT, or nothing), then n columns of
+/* Rows of the ledger whose minute is in [from_us, to_us], archive by archive, in each hour of its files in order of minute: file (TEXT, or nothing), then n columns of
  * flow_ledger_columns; fields: n + 1 of them. */
 weir_status query_sql_ledger(query_arena *a, const struct query_sql_table *t,
                              const enum flow_ledger_id *columns, size_t n, int64_t from_us,

@@ -698,6 +698,7 @@ struct ledgers {
     struct ledger_books own[2]; /* of the archive that is read, and of the one before */
     unsigned turn;
     int64_t now_us, minute;
+    char hour[12]; /* of the file */
     enum flow_ledger_id columns[MOST_LEDGER];
     size_t n_columns;
     ledger_completing *x;
@@ -805,6 +806,20 @@ static bool put_value(flow_batch *b, enum flow_ledger_id id, uint32_t row,
     return !number || flow_batch_set_u64(b, id, row, v->num[i]);
 }
 
+static bool is_other_hour(const struct ledgers *l, const struct query_text *file, const char *name)
+{
+    size_t left = (size_t)(file->data + file->len - name), n = strlen(l->hour);
+    return left < n || memcmp(name, l->hour, n) != 0;
+}
+
+static void keep_hour(struct ledgers *l, const struct query_text *file, const char *name)
+{
+    size_t left = (size_t)(file->data + file->len - name), n = sizeof l->hour - 1;
+    n = left < n ? left : n;
+    memcpy(l->hour, name, n);
+    l->hour[n] = '\0';
+}
+
 /* Columns: the file, the minute, the other keys, what is counted. */
 static weir_status take_ledger(void *user, size_t result, const struct query_block *b,
                                weir_err *err)
@@ -822,9 +837,11 @@ static weir_status take_ledger(void *user, size_t result, const struct query_blo
         if (!l->begun[source] || source != l->at) {
             WEIR_TRY(give_rows(l, err));
             WEIR_TRY(begin_source(l, source, err));
-        } else if (minute != l->minute && flow_batch_rows(l->batch) >= LEDGER_ROWS) {
-            WEIR_TRY(give_rows(l, err));
+        } else if (is_other_hour(l, is_there(file, i) ? &file->dict[file->codes[i]] : &none, at) ||
+                   (minute != l->minute && flow_batch_rows(l->batch) >= LEDGER_ROWS)) {
+            WEIR_TRY(give_rows(l, err)); /* what is together is folded, as in an archive */
         }
+        keep_hour(l, is_there(file, i) ? &file->dict[file->codes[i]] : &none, at);
         l->minute = minute;
         uint32_t row = flow_batch_add_rows(l->batch, 1);
         bool good = row != UINT32_MAX;
