@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "query/group.h"
+#include "query/plan.h"
 
 #include <arpa/inet.h>
 #include <stdarg.h>
@@ -202,7 +203,7 @@ enum level {
     OF_GROUPS
 };
 
-enum { MOST_BASES = 600, MOST_PARTS = 200, MOST_KEYS = 32 };
+enum { MOST_BASES = 3000, MOST_PARTS = 1000, MOST_KEYS = 32 };
 
 struct base {
     struct query_field field;
@@ -690,10 +691,13 @@ static const char *part(struct sql *s, const char *what)
     return p->alias;
 }
 
-/* As many as fit: a sum that would wrap is all ones. */
+/* As many as fit: a sum that would wrap is all ones. x: UInt64, whose halves are added apart: neither sum wraps below 2^32 rows. */
 static const char *sum_of(struct sql *s, const char *x)
 {
-    return text(s, "if(sum(toFloat64(%s)) >= 18446744073709551616., %s, sum(%s))", x, ALL_ONES, x);
+    return text(s,
+                "if(sum(bitShiftRight(%s, 32)) + bitShiftRight(sum(bitAnd(%s, 4294967295)), 32) > "
+                "4294967295, %s, sum(%s))",
+                x, x, ALL_ONES, x);
 }
 
 static bool is_sum(const struct query_field *f)
@@ -1511,8 +1515,10 @@ static void groups(struct sql *s, struct query_sql_field *fields, base_buf *out)
         add_key(s, v, &keys, &by);
     }
     if (s->failed == WEIR_OK) {
-        for (size_t i = 0; i < r->n_fields; i++)
-            put_out(field(s, &r->fields[i], OF_GROUPS), r->fields[i].kind, &fields[i], &head);
+        for (size_t i = 0; i < r->n_fields; i++) {
+            struct query_field f = query_plan_result_field(r, i);
+            put_out(field(s, &f, OF_GROUPS), f.kind, &fields[i], &head);
+        }
         for (size_t i = 0; i < r->n_orders; i++)
             order_by(s, field(s, &r->orders[i].field, OF_GROUPS), r->orders[i].descending, &before,
                      &order);

@@ -24,7 +24,7 @@ static const char *const settings[] = {
     "ledger", "table of the loss ledger (default ledger); none: it is not delivered",
     "source", "what tells this archive's files from those of others (default: the archive's id)",
     "rows", "of an INSERT, at most (default 500000)",
-    "timeout", "seconds for the answer to an INSERT (default 300)",
+    "timeout", "seconds for the answer to an INSERT (default 300), or to a question of weir query (default: any)",
     "compress", "what is sent: auto (lz4 unless to this host), none, lz4, zstd (default auto)",
     "ca", "file of certificates to trust (default: the system's)",
     "verify", "the server's certificate: yes, no (default yes)",
@@ -276,6 +276,12 @@ static weir_status set_up(const struct ship_destination_options *o, const struct
     if (!u->host || !*u->host || strchr(u->host, ','))
         return weir_err_set(err, WEIR_EINVAL, 0,
                             "clickhouse: one host is to be named: clickhouse://host:8123/database");
+    /* They become part of an address: nothing in them may end it. */
+    if (u->host[strcspn(u->host, "/?#@\\\"<>^`{|} \t\r\n")] ||
+        (u->port && (!*u->port || u->port[strspn(u->port, "0123456789")])))
+        return weir_err_set(
+            err, WEIR_EINVAL, 0,
+            "clickhouse: host and port cannot be read: clickhouse://host:8123/database");
     WEIR_TRY(places(o, u, d, err));
     WEIR_TRY(numbers_and_choices(o, d, err));
     WEIR_TRY(credentials(o, u, d, err));

@@ -12,8 +12,13 @@
 
 enum {
     BLOCK = 4096,           /* rows that go to the sink together */
-    BLOCK_OCTETS = 8 << 20, /* of their texts and items, after which they go */
-    MOST_ROW = 256 << 20,   /* octets of a row: more is no row */
+    BLOCK_OCTETS = 8 << 20, /* of their texts, after which they go */
+    BLOCK_ITEMS = 1 << 20,  /* of their lists, likewise */
+    MOST_ROW = 4 << 20,     /* octets of a row: more is no row; a record of IPFIX has 64 KiB */
+    LONG_ROW =
+        64
+        << 10, /* octets from which on a row is looked at again only when there are twice as many */
+    MOST_FILES = 4 << 20, /* of flows, that completeness looks at */
     N_TOTALS = 9
 };
 
@@ -27,6 +32,8 @@ struct ship_clickhouse_query {
     struct query_sql_table table, ledger;
     uint64_t octets;   /* of answers */
     base_buf settings; /* of the address: "&readonly=2&..." */
+    unsigned
+        patience_ms; /* for an answer, where the address names timeout=; 0: as long as it takes */
 };
 
 /* ---- the server and the table ---- */
@@ -118,7 +125,8 @@ static weir_status choose_settings(ship_clickhouse_query *c, weir_err *err)
     if (s == WEIR_OK && a.b.failed)
         s = ship_ch_no_memory(err);
     if (s == WEIR_OK && !strstr(a.b.data, "readonly\t1")) {
-        base_buf_str(&c->settings, "&readonly=2");
+        if (!strstr(a.b.data, "readonly\t2")) /* who has it may not set it */
+            base_buf_str(&c->settings, "&readonly=2");
         if (strstr(a.b.data, "cancel_http_readonly"))
             base_buf_str(&c->settings, "&cancel_http_readonly_queries_on_client_close=1");
         if (strstr(a.b.data, "max_bytes_before_external_sort\t0"))
@@ -142,9 +150,12 @@ weir_status ship_clickhouse_query_open(const char *url, query_arena *a, bool (*s
     *out = NULL;
     const struct ship_destination_ops *ops =
         strncmp(url, "clickhouses:", 12) == 0 ? &ship_clickhouses : &ship_clickhouse;
+    size_t kind = strcspn(url, ":/@");
     if (ops == &ship_clickhouse && strncmp(url, "clickhouse:", 11) != 0)
-        return weir_err_set(err, WEIR_EINVAL, 0, "'%.100s': it is clickhouse://host:8123/database",
-                            url);
+        return weir_err_set(err, WEIR_EINVAL, 0,
+                            "--from: an address is clickhouse://host:8123/database, not one that "
+                            "begins with '%.*s'",
+                            (int)(kind < 20 ? kind : 20), url);
     WEIR_TRY(ship_url_parse(url, &u, err));
     ship_clickhouse_query *c = calloc(1, sizeof *c);
     struct ship_setting *settings = calloc(u.n + 1, sizeof *settings);
@@ -159,6 +170,8 @@ weir_status ship_clickhouse_query_open(const char *url, query_arena *a, bool (*s
         c->stop = stop;
         c->user = user;
         s = ops->open(&o, &c->d, err);
+        if (s == WEIR_OK && ship_setting_find(&o, "timeout"))
+            c->patience_ms = c->d->timeout_s * 1000;
     }
     free(settings);
     ship_url_done(&u);
@@ -253,8 +266,9 @@ struct reader {
     base_buf waiting; /* the beginning of a row */
     base_buf texts;
     struct query_vec *vecs;
-    bool torn; /* not a row: words of the server */
-    uint64_t octets;
+    bool torn;     /* not a row: words of the server */
+    size_t enough; /* octets that must wait before a long row is looked at again */
+    uint64_t octets, rows, most_rows; /* most_rows 0: no limit */
     bool (*stop)(void *user);
     void *user;
 };
@@ -373,7 +387,7 @@ static enum took take_list(struct reader *r, struct column *c, const char **p, c
     uint64_t n, len;
     bool text = c->f.out == QUERY_SQL_OUT_TEXTS;
     c->starts[r->n] = (uint32_t)c->n_items;
-    if (!take_length(p, end, &n) || n > (uint64_t)(end - *p))
+    if (!take_length(p, end, &n) || n > (uint64_t)(end - *p) / (text ? 1 : 8))
         return SHORT;
     for (uint64_t i = 0; i < n; i++) {
         if (!grow_items(c) || c->n_items >= UINT32_MAX)
@@ -463,14 +477,20 @@ static enum took take_row(struct reader *r, const char **p, const char *end)
     return t;
 }
 
-static weir_status rows_data(void *user, const void *data, size_t n, weir_err *err)
+static bool is_full(const struct reader *r)
 {
-    struct reader *r = user;
-    r->octets += n;
-    base_buf_add(&r->waiting, data, n);
-    if (r->waiting.failed)
-        return ship_ch_no_memory(err);
+    size_t items = 0;
+    for (size_t i = 0; i < r->n_columns; i++)
+        items += r->columns[i].n_items;
+    return r->n == BLOCK || r->texts.len > BLOCK_OCTETS || items > BLOCK_ITEMS;
+}
+
+/* What waits, as rows; whole: there will be no more of it. */
+static weir_status take_rows(struct reader *r, bool whole, weir_err *err)
+{
     const char *p = r->waiting.data, *end = p + r->waiting.len;
+    if (!r->waiting.len || (!whole && r->waiting.len < r->enough))
+        return WEIR_OK;
     while (p < end && !r->torn) {
         if (*p != 1) {
             r->torn = true;
@@ -481,7 +501,10 @@ static weir_status rows_data(void *user, const void *data, size_t n, weir_err *e
             return ship_ch_no_memory(err);
         if (t == SHORT)
             break;
-        if (r->n == BLOCK || r->texts.len > BLOCK_OCTETS)
+        if (r->most_rows && ++r->rows > r->most_rows)
+            return weir_err_set(err, WEIR_EFORMAT, 0,
+                                "clickhouse: an answer has more rows than were asked for");
+        if (is_full(r))
             WEIR_TRY(flush(r, err));
     }
     size_t left = (size_t)(end - p);
@@ -489,7 +512,16 @@ static weir_status rows_data(void *user, const void *data, size_t n, weir_err *e
         return weir_err_set(err, WEIR_EFORMAT, 0, "clickhouse: an answer cannot be read");
     memmove(r->waiting.data, p, left);
     r->waiting.len = left;
+    r->enough = left > LONG_ROW ? 2 * left : 0;
     return WEIR_OK;
+}
+
+static weir_status rows_data(void *user, const void *data, size_t n, weir_err *err)
+{
+    struct reader *r = user;
+    r->octets += n;
+    base_buf_add(&r->waiting, data, n);
+    return r->waiting.failed ? ship_ch_no_memory(err) : take_rows(r, false, err);
 }
 
 static void reader_done(struct reader *r)
@@ -549,13 +581,14 @@ static weir_status ask(ship_clickhouse_query *c, const base_buf *sql, bool whole
                                         .user = r};
     struct ship_http_answer a;
     c->d->asking = true;
-    ship_http_patience(c->d->http, 0);
+    ship_http_patience(c->d->http, c->patience_ms);
     weir_status s = ship_http_post(c->d->http, &request, &a, err);
     c->d->asking = false;
     c->octets += r->octets;
     base_buf_done(&target);
     WEIR_TRY(s);
     WEIR_TRY(ship_ch_judge(c->d, &a, err));
+    WEIR_TRY(take_rows(r, true, err));
     if (r->torn) { /* it failed when rows had been sent already */
         const char *code = memmem(r->waiting.data, r->waiting.len, "Code: ", 6);
         a.text = code ? code : r->waiting.data;
@@ -593,7 +626,7 @@ static weir_status totals_of(ship_clickhouse_query *c, const struct query *q,
                                  : (struct query_sql_field){QUERY_SQL_OUT_S64, QUERY_TIME};
     base_buf sql = {0};
     struct query_sink sink = {.block = take_totals, .user = n};
-    struct reader r = {.q = q, .sink = &sink};
+    struct reader r = {.q = q, .sink = &sink, .most_rows = 1};
     weir_status s = query_sql_totals(c->arena, q, &c->table, &sql, err);
     base_buf_str(&sql, " FORMAT RowBinary");
     if (s == WEIR_OK && (sql.failed || !reader_make(&r, fields, ARRAY_LEN(fields))))
@@ -624,7 +657,8 @@ static weir_status result_of(ship_clickhouse_query *c, const struct query *q, si
     const struct query_result *x = &q->results[i];
     struct query_sql_field *fields = calloc(x->n_fields + 1, sizeof *fields);
     base_buf sql = {0};
-    struct reader r = {.q = q, .sink = sink, .result = i, .stop = c->stop, .user = c->user};
+    struct reader r = {
+        .q = q, .sink = sink, .result = i, .stop = c->stop, .user = c->user, .most_rows = x->limit};
     weir_status s = fields ? query_sql_result(c->arena, q, i, &c->table, &sql, fields, err)
                            : ship_ch_no_memory(err);
     base_buf_str(&sql, " FORMAT RowBinary");
@@ -694,7 +728,7 @@ struct ledgers {
     query_books *books;                /* NULL: which files there are is not known */
     const char *sources[MOST_SOURCES]; /* n: archives, by the beginning of their files' names */
     bool begun[MOST_SOURCES];
-    size_t n, at;
+    size_t n, at, n_files;
     struct ledger_books own[2]; /* of the archive that is read, and of the one before */
     unsigned turn;
     int64_t now_us, minute;
@@ -745,6 +779,10 @@ static weir_status take_files(void *user, size_t result, const struct query_bloc
         size_t source = source_of(l, file, &at);
         if (source == MOST_SOURCES)
             return too_many_sources(err);
+        if (l->n_files++ == MOST_FILES)
+            return weir_err_set(err, WEIR_ELIMIT, 0,
+                                "the table has rows of more than %d files; ask for less time",
+                                MOST_FILES);
         char *name = strndup(at, (size_t)(file->data + file->len - at));
         if (!name)
             return ship_ch_no_memory(err);
@@ -781,8 +819,8 @@ static bool put_value(flow_batch *b, enum flow_ledger_id id, uint32_t row,
                       const struct query_vec *v, size_t i)
 {
     const struct flow_column *c = &flow_ledger_columns()[id];
-    if (!is_there(v, i))
-        return true;
+    if (!is_there(v, i) || v->starts)
+        return true; /* no column of ours is a list */
     if (v->kind == QUERY_TEXT) {
         const struct query_text *t = &v->dict[v->codes[i]];
         uint8_t a[16];

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 
 enum {
-    MAX_ANSWER = 1 << 26, /* octets of an answer to our own questions */
-    IDENTITY = 2          /* columns that we add: file and row */
+    MAX_ANSWER = 1 << 26,  /* octets of an answer to our own questions */
+    MAX_COLUMNS = 1 << 16, /* of a table */
+    IDENTITY = 2           /* columns that we add: file and row */
 };
 
 /* ---- what a server says ---- */
@@ -221,6 +222,8 @@ static weir_status read_columns(struct ship_ch_table *t, const char *p, size_t o
         for (int i = 0; i < 3; i++)
             if (!take_text(&p, end, &text[i], &len[i]))
                 return torn(err);
+        if (t->n == MAX_COLUMNS)
+            return torn(err);
         if (t->n == cap) {
             cap = cap ? 2 * cap : 128;
             struct ship_ch_column *more = realloc(t->columns, cap * sizeof *more);

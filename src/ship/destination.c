@@ -16,10 +16,30 @@ const struct ship_destination_ops *const *ship_destinations(void)
     return all;
 }
 
+enum { SHOWN = 100 };
+
+/* A url as messages may show it, readable or not: without user, password and settings. */
+static const char *shown(const char *url, char out[SHOWN])
+{
+    size_t len = strcspn(url, "?"), colon = strcspn(url, ":"), n = 0;
+    const char *at = memrchr(url, '@', len);
+    const char *hidden = at && colon < (size_t)(at - url) ? url + colon + 1 : at ? url : NULL;
+    for (const char *p = url; p < url + len && n + 4 < SHOWN; p++) {
+        if (p == hidden) {
+            memcpy(out + n, "***", 3);
+            n += 3;
+            p = at;
+        }
+        out[n++] = (unsigned char)*p < ' ' || *p == 127 ? '?' : *p;
+    }
+    out[n] = '\0';
+    return out;
+}
+
 const struct ship_destination_ops *ship_destination_find(const char *url, weir_err *err)
 {
     const char *colon = strchr(url, ':');
-    char known[256] = "";
+    char known[256] = "", text[SHOWN];
     for (size_t i = 0; all[i]; i++) {
         size_t n = strlen(all[i]->scheme), have = strlen(known);
         if (colon && n == (size_t)(colon - url) && strncmp(url, all[i]->scheme, n) == 0)
@@ -27,8 +47,8 @@ const struct ship_destination_ops *ship_destination_find(const char *url, weir_e
         (void)snprintf(known + have, sizeof known - have, "%s%s:", have ? ", " : "",
                        all[i]->scheme);
     }
-    (void)weir_err_set(err, WEIR_EINVAL, 0, "'%.100s' is no destination: one begins with %s", url,
-                       known);
+    (void)weir_err_set(err, WEIR_EINVAL, 0, "'%s' is no destination: one begins with %s",
+                       shown(url, text), known);
     return NULL;
 }
 
@@ -98,8 +118,9 @@ static char *part(const char *text, size_t len)
     return out;
 }
 
-static weir_status queries(const char *at, struct ship_url *u, const char *text, weir_err *err)
+static weir_status queries(const char *at, struct ship_url *u, const char *url, weir_err *err)
 {
+    char text[SHOWN];
     while (*at) {
         size_t len = strcspn(at, "&"), name = strcspn(at, "=&");
         char **names = realloc(u->names, (u->n + 1) * sizeof *names);
@@ -111,12 +132,13 @@ static weir_status queries(const char *at, struct ship_url *u, const char *text,
         if (!names || !values)
             return weir_err_set(err, WEIR_ENOMEM, 0, "ship: out of memory");
         if (name == len || !name)
-            return weir_err_set(err, WEIR_EINVAL, 0, "'%.100s': settings are name=value&...", text);
+            return weir_err_set(err, WEIR_EINVAL, 0, "'%s': settings are name=value&...",
+                                shown(url, text));
         u->names[u->n] = part(at, name);
         u->values[u->n] = part(at + name + 1, len - name - 1);
         u->n++;
         if (!u->names[u->n - 1] || !u->values[u->n - 1])
-            return weir_err_set(err, WEIR_EINVAL, 0, "'%.100s' cannot be read", text);
+            return weir_err_set(err, WEIR_EINVAL, 0, "'%s' cannot be read", shown(url, text));
         at += len + (at[len] == '&');
     }
     return WEIR_OK;
@@ -149,11 +171,13 @@ static bool authority(const char *at, size_t len, struct ship_url *u)
 
 weir_status ship_url_parse(const char *text, struct ship_url *out, weir_err *err)
 {
+    char said[SHOWN];
     *out = (struct ship_url){0};
     const char *colon = strstr(text, "://");
     if (!colon || colon == text)
         return weir_err_set(err, WEIR_EINVAL, 0,
-                            "'%.100s' is no address of the form kind://host:port/path", text);
+                            "'%s' is no address of the form kind://host:port/path",
+                            shown(text, said));
     out->scheme = part(text, (size_t)(colon - text));
     const char *at = colon + 3;
     size_t len = strcspn(at, "/?");
@@ -164,9 +188,9 @@ weir_status ship_url_parse(const char *text, struct ship_url *out, weir_err *err
         ok = (out->path = part(at, len)) != NULL;
         at += len;
     }
-    weir_status s =
-        ok ? WEIR_OK
-           : weir_err_set(err, WEIR_EINVAL, 0, "'%.100s': its host or path cannot be read", text);
+    weir_status s = ok ? WEIR_OK
+                       : weir_err_set(err, WEIR_EINVAL, 0, "'%s': its host or path cannot be read",
+                                      shown(text, said));
     if (s == WEIR_OK && *at == '?')
         s = queries(at + 1, out, text, err);
     if (s != WEIR_OK)
