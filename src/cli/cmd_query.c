@@ -1125,7 +1125,7 @@ static const struct opt query_opts[] = {
     {"archive", 'R', OPT_STR, AT(range), "DIR[/FIRST[:LAST]]", "read this archive, or its files from FIRST to LAST (default ./archive)", NULL},
     {"dirs", 'M', OPT_STR, AT(dirs), "BASE/D1:D2", "read -r and -R below each of these directories; @ stands for all", NULL},
     {"from", 0, OPT_STR, AT(from), "URL", "ask ClickHouse, where 'weir ship' delivers: clickhouse://host:8123/database", NULL},
-    {"explain", 0, OPT_FLAG, AT(explain), NULL, "with --from: print the SQL, and ask nothing", NULL},
+    {"explain", 0, OPT_FLAG, AT(explain), NULL, "with --from: print the SQL instead of asking it", NULL},
     {"filter-file", 'f', OPT_STR, AT(filter_file), "FILE", "take the filter from FILE, unless one is given", NULL},
     {"time", 't', OPT_STR, AT(window), "FROM[-TO]", "flows that were alive then: 2026/11/22.21:00-2026/11/22.22, 2026-11-22T21:00Z, -1h, -2h--1h", NULL},
     {"last", 0, OPT_SPAN, AT(last), "SPAN", "flows of the last SPAN", NULL},

@@ -467,18 +467,21 @@ static struct value duration(struct sql *s, enum level level)
                                l.text, f.text));
 }
 
-/* n * times / by, 0 when by is 0, all ones when it is too large. */
+/* n * times / by, 0 when by is 0, all ones when it is too large: whole * times + part, where part is below times. */
 static struct value per(struct sql *s, struct value n, uint64_t times, struct value by)
 {
     const char *x = or_0(s, n), *d = or_0(s, by), *one = text(s, "greatest(%s, toUInt64(1))", d);
-    uint64_t most = UINT64_MAX / times;
-    return make(
-        UNSIGNED,
-        text(s,
-             "if(%s = 0, toUInt64(0), if(intDiv(%s, %s) >= toUInt64(%llu), %s, intDiv(%s, %s) * "
-             "toUInt64(%llu) + intDiv((%s %% %s) * toUInt64(%llu), %s)))",
-             d, x, one, (unsigned long long)most, ALL_ONES, x, one, (unsigned long long)times, x,
-             one, (unsigned long long)times, one));
+    const char *whole = text(s, "intDiv(%s, %s)", x, one);
+    if (times == 1)
+        return make(UNSIGNED, text(s, "if(%s = 0, toUInt64(0), %s)", d, whole));
+    unsigned long long most = UINT64_MAX / times, rest = UINT64_MAX % times;
+    const char *part =
+        text(s, "intDiv((%s %% %s) * toUInt64(%llu), %s)", x, one, (unsigned long long)times, one);
+    return make(UNSIGNED, text(s,
+                               "if(%s = 0, toUInt64(0), if(%s > toUInt64(%llu) OR (%s = "
+                               "toUInt64(%llu) AND %s > %llu), %s, %s * toUInt64(%llu) + %s))",
+                               d, whole, most, whole, most, part, rest, ALL_ONES, whole,
+                               (unsigned long long)times, part));
 }
 
 static struct value first_of(struct sql *s, struct value a, struct value b)

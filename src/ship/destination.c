@@ -24,6 +24,8 @@ static const char *shown(const char *url, char out[SHOWN])
     size_t len = strcspn(url, "?"), colon = strcspn(url, ":"), n = 0;
     const char *at = memrchr(url, '@', len);
     const char *hidden = at && colon < (size_t)(at - url) ? url + colon + 1 : at ? url : NULL;
+    if (hidden && strncmp(hidden, "//", 2) == 0 && hidden + 2 <= at)
+        hidden += 2;
     for (const char *p = url; p < url + len && n + 4 < SHOWN; p++) {
         if (p == hidden) {
             memcpy(out + n, "***", 3);

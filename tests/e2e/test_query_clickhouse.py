@@ -517,27 +517,32 @@ class Current(Same, unittest.TestCase):
     engine = clickhouse.Current
 
 
+def texts(*values):
+    return b"".join(bytes([len(v)]) + v for v in values)
+
+
 class Fake(http.server.BaseHTTPRequestHandler):
-    """A server whose answers break off."""
+    """A server that answers what the test says: to the questions of each start, and to those of a query."""
     protocol_version = "HTTP/1.1"
-    rows = b""
+    COLUMNS = (texts(b"src_port", b"Nullable(UInt16)", b"", b"bytes", b"Nullable(UInt64)", b"", b"mpls_labels", b"Array(UInt32)", b"",
+                     b"http_host", b"Nullable(String)", b"", b"src_addr", b"Nullable(FixedString(16))", b""))
+    said = {}     # what a statement has in it: octets, or a function that gets the handler
+    asked = []
 
     def do_POST(self):
         sql = self.rfile.read(int(self.headers["Content-Length"]))
-
-        def texts(*values):
-            return b"".join(bytes([len(v)]) + v for v in values)
-
-        if b"version()" in sql:
-            out = texts(b"18.16.1")
-        elif b"system.columns" in sql:
-            out = texts(b"src_port", b"Nullable(UInt16)", b"", b"bytes", b"Nullable(UInt64)", b"")
-        elif b"system.tables" in sql:
-            out = texts(b"MergeTree")
-        elif b"system.settings" in sql:
-            out = b"readonly\t0\n"
-        else:
-            out = type(self).rows
+        self.asked.append(sql)
+        usual = {b"version()": texts(b"18.16.1"), b"system.columns": self.COLUMNS, b"system.tables": texts(b"MergeTree"),
+                 b"system.settings": b"readonly\t0\n"}
+        mark = next((k for k in usual if k in sql), b"")
+        out = self.said.get(mark, usual.get(mark, b""))
+        if callable(out):
+            self.close_connection = True
+            try:
+                out(self)
+            except OSError:
+                pass  # it hangs up on what is too much
+            return
         self.send_response(200)
         self.send_header("Content-Length", str(len(out)))
         self.end_headers()
@@ -547,30 +552,215 @@ class Fake(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class FakeServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        pass  # a client that hung up
+
+
+def replies(status, *chunks, headers=(), length=None, forever=None):
+    """An answer: chunks, then `forever` again and again, or until length says."""
+    def answer(handler):
+        handler.send_response(status)
+        for name, value in headers:
+            handler.send_header(name, value)
+        if length is not None:
+            handler.send_header("Content-Length", str(length))
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        for c in chunks:
+            handler.wfile.write(c)
+        while forever:
+            handler.wfile.write(forever)
+        handler.wfile.flush()
+    return answer
+
+
 class Answers(unittest.TestCase):
     """What a server may answer that is no row."""
+    PASSWORD = "s3cr3t"
+    MOST_KB = 400_000 if b"__asan_init" not in open(WEIR, "rb").read() else 2_000_000
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = FakeServer(("127.0.0.1", 0), Fake)
+        cls.thread = threading.Thread(target=cls.server.serve_forever)
+        cls.thread.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.shutdown()
+        cls.thread.join()
+        cls.server.server_close()
+
+    def setUp(self):
+        Fake.said = {}
+        Fake.asked = []
+
+    def url(self, more=""):
+        return f"clickhouse://me:{self.PASSWORD}@127.0.0.1:{self.server.server_port}/net{more}"
+
+    def ask(self, *args, more="", status=0):
+        """With what it printed and how much memory it took; never the password."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            p = subprocess.Popen([WEIR, "query", "--from", self.url(more), *args], stdout=out, stderr=err)
+            _, code, used = os.wait4(p.pid, 0)
+            p.returncode = os.waitstatus_to_exitcode(code)
+            said = []
+            for f in (out, err):
+                f.seek(0)
+                said.append(f.read().decode("utf-8", "replace"))
+        self.assertEqual(p.returncode, status, said[1][:500])
+        self.assertNotIn(self.PASSWORD, said[0] + said[1])
+        self.assertLess(used.ru_maxrss, self.MOST_KB)
+        return said
+
+    def refused(self, why, *args, more="", status=1):
+        out, err = self.ask(*(args or ["-o", "csv:src_port"]), more=more, status=status)
+        self.assertRegex(err, why)
+        self.assertNotRegex(err, "[\x00-\x08\x0b-\x1f\x7f]")
+        return out
+
+    ROW = b"\1" + b"\0" + (80).to_bytes(8, "little")
+
+    def test_rows(self):
+        for n in (0, 1, 3, 4095, 4096, 4097, 9000):
+            Fake.said = {b"": self.ROW * n}
+            out, _ = self.ask("-o", "csv:src_port")
+            self.assertEqual(out.splitlines(), ["src_port"] + ["80"] * n)
 
     def test_answers_that_break_off(self):
-        row = b"\1" + b"\0" + (80).to_bytes(8, "little")
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+        for rows, why in ((self.ROW + self.ROW[:5], "in the middle of a row"),
+                          (self.ROW + b"Code: 241, e.displayText() = DB::Exception: Memory limit exceeded", "Memory limit"),
+                          (self.ROW + b"\r\n__exception__\r\nabc\r\nCode: 241. DB::Exception: Memory limit exceeded", "Memory limit"),
+                          (self.ROW + b"\xff" * 100, "status 500"), (b"<html>" + b"x" * 100000, "clickhouse"),
+                          (b"\0" * 7, "clickhouse"), (b"\x1b[31m\a", "clickhouse"), (b"\1", "in the middle of a row"),
+                          (replies(200, self.ROW * 5, length=1000), "clickhouse: the connection to"),
+                          (replies(200, length=1000), "clickhouse: the connection to"),
+                          (lambda handler: None, "clickhouse: the connection to")):
+            Fake.said = {b"": rows}
+            self.refused(why)
+
+    def test_answers_without_an_end(self):
+        """Neither memory nor time without bounds."""
+        for rows, args, why in ((replies(200, forever=self.ROW * 1000), ["-o", "csv:src_port", "-n", "5"], "more rows than were asked for"),
+                                (replies(200, forever=b"x" * 8192), [], "cannot be read"),
+                                (replies(200, b"\1\0" + b"\xff" * 7 + b"\x7f", forever=b"y" * 65536), ["-o", "csv:http_host"], "cannot be read"),
+                                (replies(200, b"\1" + b"\xff" * 7 + b"\x7f", forever=b"\0" * 65536), ["-o", "csv:mpls_labels"], "cannot be read"),
+                                (replies(200, b"\1\0" + b"\xff" * 12, forever=b"\xff" * 65536), ["-o", "csv:http_host"], "cannot be read")):
+            Fake.said = {b"": rows}
+            self.refused(why, *args)
+
+    def test_much_of_everything(self):
+        """Long texts and lists, which go on as they come."""
+        host = b"h" * 200_000
+        wide = b"\1\0" + bytes([0xc0, 0x9a, 0x0c]) + host
+        Fake.said = {b"": wide * 300}
+        out, _ = self.ask("-o", "csv:http_host")
+        self.assertEqual(len(out.splitlines()), 301)
+        items = 100_000
+        labels = b"\1" + bytes([0xa0, 0x8d, 0x06]) + (16).to_bytes(8, "little") * items
+        Fake.said = {b"": labels * 60}
+        out, _ = self.ask("-o", "csv:mpls_labels")
+        self.assertEqual(len(out.splitlines()), 61)
+
+    def test_other_kinds_of_answers(self):
+        for status, headers, why in ((302, [("Location", "http://127.0.0.1:1/")], "HTTP status 302"), (401, [], "user and password"),
+                                     (404, [], "HTTP status 404"), (503, [], "HTTP status 503"), (204, [], "HTTP status 204"),
+                                     (206, [], "HTTP status 206")):
+            for mark in (b"version()", b"system.columns", b"system.settings", b""):
+                Fake.said = {mark: replies(status, headers=headers, length=0)}
+                self.refused(why)
+
+    def test_a_redirect_is_not_followed(self):
+        Fake.said = {b"": replies(307, headers=[("Location", f"http://127.0.0.1:{self.server.server_port}/")], length=0)}
+        self.refused("HTTP status 307")
+        self.assertEqual(len(Fake.asked), 5)
+
+    def test_what_is_no_clickhouse(self):
+        """Of the questions at the start."""
+        many = b"".join(texts(b"c%d" % n, b"String", b"") for n in range(70_000))
+        for mark, out, why in ((b"version()", b"", "not ClickHouse"), (b"version()", b"\xff" * 50, "not ClickHouse"),
+                               (b"version()", texts(b"nginx"), "no version"), (b"version()", b"<html>", "not ClickHouse|no version"),
+                               (b"system.columns", b"", "has no table"), (b"system.columns", b"\x09src", "cannot be read"),
+                               (b"system.columns", b"\xff" * 9, "cannot be read"), (b"system.columns", many, "cannot be read"),
+                               (b"version()", replies(200, forever=b"x" * 65536), "longer than"),
+                               (b"system.columns", replies(200, forever=b"x" * 65536), "longer than"),
+                               (b"system.settings", replies(200, forever=b"x" * 65536), "too long")):
+            Fake.said = {mark: out}
+            self.refused(why)
+        Fake.said = {b"system.settings": b"\0\xff\t\n\n", b"system.tables": b"\xff\xff"}
+        self.ask("-o", "csv:src_port")
+
+    def test_types_that_are_others(self):
+        """A table of somebody's own: what cannot be worked with is said."""
+        Fake.said = {b"system.columns": texts(b"src_port", b"String", b"", b"bytes", b"Decimal(18, 2)", b"", b"src_addr", b"String", b"",
+                                              b"first", b"String", b"", b"x", b"Tuple(UInt8, String)", b"")}
+        self.refused("not available with --from: bytes: .*type that cannot be used", "-o", "csv:bytes", status=2)
+        self.refused("not available with --from: src_addr: .*neither", "-o", "csv:src_addr", status=2)
+        self.refused("not available with --from: src_port: .*text", "-o", "csv:src_port", "src_port = 5", status=2)
+        self.refused("not available with --from: x: .*type", "x = 5", "-o", "csv:src_port", status=2)
+
+    def test_patience(self):
+        """No longer than timeout= says; without it until somebody interrupts, who need not wait."""
+        event = threading.Event()
+        Fake.said = {b"": lambda handler: event.wait(DEADLINE_S)}
         try:
-            for rows, status, why in ((row * 3, 0, ""), (b"", 0, ""), (row * 9000, 0, ""),
-                                      (row + row[:5], 1, "in the middle of a row"),
-                                      (row + b"Code: 241, e.displayText() = DB::Exception: Memory limit exceeded", 1, "Memory limit"),
-                                      (row + b"\xff" * 100, 1, "status 500"),
-                                      (b"<html>" + b"x" * 100000, 1, "clickhouse")):
-                Fake.rows = rows
-                r = weir("query", "--from", f"clickhouse://127.0.0.1:{server.server_port}/net", "-o", "csv:src_port",
-                         status=status)
-                self.assertIn(why, r.stderr)
-                if not status:
-                    self.assertEqual(len(r.stdout.splitlines()), 1 + len(rows) // len(row))
+            self.refused("does not answer in time", more="?timeout=1")
+            for held in (lambda handler: event.wait(DEADLINE_S),
+                         lambda handler: (replies(200, self.ROW * 5000, length=10**9)(handler), event.wait(DEADLINE_S))):
+                Fake.said = {b"": held}
+                Fake.asked = []
+                p = subprocess.Popen([WEIR, "query", "--from", self.url(), "-o", "csv:src_port"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                while not any(b"FROM `net`" in sql for sql in Fake.asked):
+                    self.assertIsNone(p.poll())
+                    threading.Event().wait(0.01)
+                p.send_signal(signal.SIGINT)
+                _, err = p.communicate(timeout=DEADLINE_S)
+                self.assertEqual((p.returncode, err), (130, b""))
         finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+            event.set()
+
+    def test_addresses_that_are_none(self):
+        """Nothing of them becomes a part of a request, and the password is not told."""
+        for url, why in ((f"http://me:{self.PASSWORD}@127.0.0.1/net", "clickhouse://host"), (f"me:{self.PASSWORD}@127.0.0.1", "clickhouse://host"),
+                         (f"clickhouse:/me:{self.PASSWORD}@127.0.0.1/net", "no address of the form"),
+                         (f"clickhouse://me:{self.PASSWORD}@[127.0.0.1/net", "cannot be read"),
+                         (f"clickhouse://me:{self.PASSWORD}@127.0.0.1%2fx/net", "cannot be read"),
+                         (f"clickhouse://me:{self.PASSWORD}@127.0.0.1:80%0d%0aX/net", "cannot be read"),
+                         (f"clickhouse://me:{self.PASSWORD}@127.0.0.1%0d%0aHost:x/net", "cannot be read"),
+                         (f"clickhouse://me:{self.PASSWORD}%0d%0aX-Y:%20z@127.0.0.1/net", "control character"),
+                         (f"clickhouse://me%0a:{self.PASSWORD}@127.0.0.1/net", "control character"),
+                         (f"clickhouse://127.0.0.1/net?password={self.PASSWORD}&x", "name=value"),
+                         (f"clickhouse://127.0.0.1/net?password={self.PASSWORD}&password_file=/none", "not both"),
+                         ("clickhouse://127.0.0.1/net?timeout=0", "timeout=0 is not")):
+            with self.subTest(url=url):
+                r = weir("query", "--from", url, "-o", "null", status=1)
+                self.assertIn(why, r.stderr)
+                self.assertNotIn(self.PASSWORD, r.stderr + r.stdout)
+
+    def test_explain_has_no_password(self):
+        out, _ = self.ask("--explain", "-s", "srcport/bytes", "src port 80")
+        self.assertIn("GROUP BY", out)
+        self.assertFalse([sql for sql in Fake.asked if b"FROM `net`" in sql])
+
+    def test_who_may_not_set_readonly(self):
+        """A user with readonly=1 may set nothing, one with 2 all but that."""
+        targets = []
+
+        class Watching(Fake):
+            def do_POST(handler):  # pylint: disable=no-self-argument
+                targets.append(handler.path)
+                super().do_POST()
+
+        self.server.RequestHandlerClass = Watching
+        try:
+            for value, want in ((b"0", "readonly=2&"), (b"1", None), (b"2", "")):
+                Fake.said = {b"system.settings": b"readonly\t" + value + b"\n"}
+                self.ask("-o", "csv:src_port")
+                self.assertEqual("readonly" in targets[-1], want == "readonly=2&", targets[-1])
+                self.assertEqual("max_query_size" in targets[-1], want is not None)
+        finally:
+            self.server.RequestHandlerClass = Fake
 
 
 if __name__ == "__main__":
