@@ -340,6 +340,11 @@ static bool is_address(const struct query_field *f)
            !flow_columns()[f->id].list;
 }
 
+static bool is_list(const struct query_field *f)
+{
+    return f->what == QUERY_F_COLUMN && flow_columns()[f->id].list;
+}
+
 /* The rate that counters are multiplied by: NaN, 0, fractions and what is not there are none. */
 static const char *rate(struct sql *s)
 {
@@ -1511,7 +1516,7 @@ static void groups(struct sql *s, struct query_sql_field *fields, base_buf *out)
         merged_keys(s, &keys, &by, &dir);
     for (size_t i = 0; s->failed == WEIR_OK && !r->either && !merged && i < r->n_keys; i++) {
         struct value v = field(s, &r->keys[i], OF_ROWS);
-        if (v.form >= NUMBERS)
+        if (v.form >= NUMBERS || is_list(&r->keys[i]))
             s->failed = weir_err_set(s->err, WEIR_EINVAL, 0,
                                      "query: %s holds lists and cannot be a key of groups",
                                      r->keys[i].name);

@@ -272,7 +272,10 @@ class Language:
         forms = [f"{begin}:20Z-{begin}:40Z", f"{begin}:20.5Z-", f"-{begin}:30Z", f"{begin}Z", "2023/11/14.22:13:20-2023/11/14.22:13:50",
                  "2023/11/14", "-2023/11/14.22", "2100-01-01-", "-1970-01-01", "1960-01-01-1975-01-01", "-1h", "-2h--1h", "-2h-now",
                  "-100000d", "2023-11-14T22:13:20+01:00-2023-11-14T22:14:20+01:00"]
-        self.all_same([line for w in forms for line in (["-t", w, "-o", "null"], ["-t", w, "-s", "srcip/bytes", "-n", "3", "proto tcp"])])
+        lines = [line for w in forms for line in (["-t", w, "-o", "null"], ["-t", w, "-s", "srcip/bytes", "-n", "3", "proto tcp"])]
+        self.all_same(lines, ["made", "extremes"])
+        # Their ledger has minutes of other years than its files, which only the server finds.
+        self.all_same([["-q", *line] for line in lines], self.names[-1:])
         self.all_same([["--last", "1h", "-o", "null"], ["--last", "10000d", "-o", "null"]])
 
     def test_numbers_at_their_ends(self):
@@ -314,8 +317,12 @@ class Suite:
             nonlocal n
             words = [str(a) for a in args]
             at = next((i for i, w in enumerate(words) if w in ("-R", "-r") and i == 2 and os.path.isdir(os.path.join(words[3], "flows"))), 0)
+            to = words[words.index("-w") + 1] if "-w" in words else ""
+            here = words[:2] != [test_query.WEIR, "query"] or not at or current in FILES_ALONE
+            if not here and os.path.exists(to) and not os.path.isfile(to) and not os.path.isdir(to):  # a pipe has one writer
+                return plain(*words[:2], "--from", deliver(words[3]), *words[4:], status=status, **more)
             want = plain(*args, status=status, **more)
-            if words[:2] != [test_query.WEIR, "query"] or not at or current in FILES_ALONE:
+            if here:
                 return want
             got = plain(*words[:2], "--from", deliver(words[3]), *words[4:], status=None, **more)
             n += 1
