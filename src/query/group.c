@@ -410,8 +410,10 @@ static weir_status make(query_groups *g, weir_err *err)
             return no_memory(err);
         WEIR_TRY(need(g, f, err));
     }
-    /* Ties are by the keys, shown or not: without them their order would be that of the hash, another one each time. */
-    for (size_t i = 0; i < (r->either ? 1 + r->n_also : r->n_keys); i++) {
+    /* Ties are by the keys, shown or not: without them their order would be that of the hash, another one each time. Where nothing is
+     * shown, nobody sees it. */
+    size_t n_ties = !r->n_fields ? 0 : r->either ? 1 + r->n_also : r->n_keys;
+    for (size_t i = 0; i < n_ties; i++) {
         const struct query_field *k = r->either && i ? &r->also[i - 1] : &r->keys[i];
         int f = query_plan_field_add(g->plan, k);
         if (f < 0)
