@@ -105,6 +105,7 @@ def difference(want, got, args):
     """What of two answers is not the same, or nothing."""
     a, b = ([*Q.comparable(r.stdout, args).splitlines(), f"exit status {r.returncode}", *Q.comparable(r.stderr).splitlines()]
             for r in (want, got))
+    a, b = ([re.sub(r"[.]\d+[.]part:", ".part:", line) for line in k] for k in (a, b))  # a process id
     lines = difflib.unified_diff(a, b, "archive", "ClickHouse", n=1, lineterm="") if a != b else []
     return "\n".join(line[:300] for line in itertools.islice(lines, 30))
 
