@@ -380,12 +380,12 @@ class Same:
                       f"--- ClickHouse ({got.returncode})\n{got.stdout[:1500]}{got.stderr[:700]}")
 
     def test_same_answers(self):
-        """All of them of two archives, a part of the others."""
+        """Each of one archive; with WEIR_EVERY_LINE set, of all."""
         for i, name in enumerate(ARCHIVES):
             for k, line in enumerate(COMMANDS):
                 if name == "corpus" and line in NOT_OF_CORPUS:
                     continue
-                if name in ("v9", "corpus") or k % 4 == i:
+                if os.environ.get("WEIR_EVERY_LINE") or k % len(ARCHIVES) == i:
                     with self.subTest(archive=name, command=line):
                         self.same(name, shlex.split(line))
 
