@@ -82,8 +82,10 @@ struct ship_destination {
     ship_http *http;
     bool asking; /* a question is on its way, which a stop ends */
     struct ship_clickhouse_server server;
-    bool server_known, no_processes;
+    bool server_known, no_processes, no_replicas; /* may not be asked for */
     char *said; /* the last words of the server that were told in full */
+    int code;   /* number of its last exception; 0: the last answer was none */
+    int quiet;  /* number of an exception that is not told: what to do then is known; 0: all are */
     /* rows */
     ship_rowbinary *encoder;
     struct ship_ch_batch batches[2], *filling, *flying;
@@ -126,6 +128,16 @@ weir_status ship_ch_ask(ship_destination *d, const char *sql, size_t len,
 /* The same, which frees sql; a NULL: no answer is wanted. */
 weir_status ship_ch_ask_buf(ship_destination *d, base_buf *sql, struct ship_ch_answer *a,
                             weir_err *err);
+/* A statement that makes or changes tables. When servers of the cluster are away, which do it when they are back, this is said,
+ * and is no failure: who needs it looks whether it is done here. Frees sql. */
+weir_status ship_ch_define(ship_destination *d, base_buf *sql, weir_err *err);
+/* The Distributed table once more, with the columns that the tables of the shards have now: for servers that do not alter it. */
+weir_status ship_ch_remake_distributed(ship_destination *d, const struct ship_ch_table *t,
+                                       weir_err *err);
+/* What to select from to see a table of every server of the cluster: one replica alone may lag behind what another one has
+ * acknowledged. */
+weir_status ship_ch_on_all_servers(ship_destination *d, const char *database, const char *table,
+                                   base_buf *out, weir_err *err);
 /* Version and columns, once; with --create makes the table. */
 weir_status ship_ch_know_table(ship_destination *d, struct ship_ch_table *t, weir_err *err);
 void ship_ch_forget_columns(struct ship_ch_table *t);

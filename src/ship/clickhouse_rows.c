@@ -5,8 +5,13 @@
 
 enum {
     MAX_NAME = 80, /* octets of a column's name: its file's name has three for each, at most 255 */
-    MAX_ROWS = 1 << 28, /* of a file, looked for in the table */
-    AROUND_S = 2 * 3600 /* a file's rows were received within an hour */
+    MAX_ROWS = 1 << 28,  /* of a file, looked for in the table */
+    AROUND_S = 2 * 3600, /* a file's rows were received within an hour */
+    /* Errors: */
+    COLUMN_EXISTS = 44,
+    NO_CLUSTER = 170,      /* there is none of that name */
+    NO_SUCH_CLUSTER = 701, /* the same, later */
+    NOT_REPLICATED = 371   /* ALTER ON CLUSTER of what is no Replicated table: servers of 2018 */
 };
 
 /* ---- columns of a block ---- */
@@ -86,7 +91,7 @@ static const struct flow_column *schema_column(const struct ship_ch_table *t, co
     return at >= 0 ? &c[at] : NULL;
 }
 
-/* ", ADD COLUMN `name` type" for each field with values that the table has no column for; *n of them. */
+/* "ADD COLUMN `name` type" and a zero for each field with values that the table has no column for; *n of them. */
 static weir_status missing_columns(ship_destination *d, struct ship_ch_table *t,
                                    const struct ship_rows *rows, base_buf *out, size_t *n)
 {
@@ -98,7 +103,6 @@ static weir_status missing_columns(ship_destination *d, struct ship_ch_table *t,
         if (d->map[i] != -1 || !has_values(v, rows->block.n) || !may_add(d, t, name))
             continue;
         const struct flow_column *c = schema_column(t, name);
-        base_buf_str(out, *n ? ", " : "");
         base_buf_str(out, "ADD COLUMN ");
         if (ship_clickhouse_is_modern(&d->server))
             base_buf_str(out, "IF NOT EXISTS ");
@@ -108,28 +112,50 @@ static weir_status missing_columns(ship_destination *d, struct ship_ch_table *t,
             ship_clickhouse_column(out, &d->server, c, false);
         else
             ship_clickhouse_extra(out, &d->server, v->kind);
+        base_buf_char(out, '\0');
         ++*n;
     }
     return WEIR_OK;
 }
 
-static weir_status alter(ship_destination *d, const char *table, const base_buf *what, bool all,
-                         weir_err *err)
+/* ALTER TABLE with the first octets of what missing_columns made, which end with a zero. */
+static weir_status alter_some(ship_destination *d, const char *table, const char *what, size_t len,
+                              weir_err *err)
 {
     base_buf sql = {0};
     base_buf_str(&sql, "ALTER TABLE ");
     ship_clickhouse_table(&sql, d->database, table);
-    if (all) {
+    if (d->cluster) {
         base_buf_str(&sql, " ON CLUSTER ");
         ship_clickhouse_name(&sql, d->cluster, strlen(d->cluster));
     }
-    base_buf_char(&sql, ' ');
-    base_buf_add(&sql, what->data, what->len);
-    return ship_ch_ask_buf(d, &sql, NULL, err);
+    for (size_t at = 0; at < len; at += strlen(what + at) + 1) {
+        base_buf_str(&sql, at ? ", " : " ");
+        base_buf_str(&sql, what + at);
+    }
+    return ship_ch_define(d, &sql, err);
+}
+
+/* All columns at once. Servers that know no IF NOT EXISTS here refuse that when some of them are there (which others added, or
+ * we before something failed): then one after the other. */
+static weir_status alter(ship_destination *d, const char *table, const base_buf *what,
+                         weir_err *err)
+{
+    bool old = !ship_clickhouse_is_modern(&d->server);
+    d->quiet = old ? COLUMN_EXISTS : 0;
+    weir_status s = alter_some(d, table, what->data, what->len, err);
+    bool again = s != WEIR_OK && old && d->code == COLUMN_EXISTS;
+    for (size_t at = 0, n; again && at < what->len; at += n) {
+        n = strlen(what->data + at) + 1;
+        s = alter_some(d, table, what->data + at, n, err);
+        again = s == WEIR_OK || d->code == COLUMN_EXISTS;
+    }
+    d->quiet = 0;
+    return again ? WEIR_OK : s;
 }
 
 static weir_status add_columns(ship_destination *d, struct ship_ch_table *t, const base_buf *what,
-                               size_t n, weir_err *err)
+                               weir_err *err)
 {
     if (t->distributed && !d->cluster)
         return weir_err_set(err, WEIR_EINVAL, 0,
@@ -141,17 +167,41 @@ static weir_status add_columns(ship_destination *d, struct ship_ch_table *t, con
     base_buf_char(&local, '\0');
     weir_status s = local.failed ? ship_ch_no_memory(err) : WEIR_OK;
     if (s == WEIR_OK && t->distributed)
-        s = alter(d, local.data, what, true, err);
+        s = alter(d, local.data, what, err);
     base_buf_done(&local);
-    if (s == WEIR_OK)
-        s = alter(d, t->name, what, d->cluster != NULL, err);
     WEIR_TRY(s);
+    if (t->distributed) {
+        d->quiet = NOT_REPLICATED;
+        s = alter_some(d, t->name, what->data, what->len, err);
+        d->quiet = 0;
+        if (s != WEIR_OK && d->code == NOT_REPLICATED)
+            s = ship_ch_remake_distributed(d, t, err);
+    } else {
+        s = alter(d, t->name, what, err);
+    }
+    WEIR_TRY(s);
+    ship_ch_forget_columns(t);
+    return ship_ch_know_table(d, t, err);
+}
+
+/* Whether the columns that were to be added are there: nothing is delivered silently without them. */
+static weir_status were_added(ship_destination *d, struct ship_ch_table *t,
+                              const struct ship_rows *rows, size_t n, weir_err *err)
+{
+    base_buf what = {0};
+    size_t lacks;
     char text[160];
+    WEIR_TRY(missing_columns(d, t, rows, &what, &lacks));
+    base_buf_done(&what);
+    if (lacks)
+        return weir_err_set(err, WEIR_EIO, 0,
+                            "clickhouse: table %.40s at %s port %s lacks %zu columns still; are "
+                            "all servers of the cluster up?",
+                            t->name, d->host, d->port, lacks);
     (void)snprintf(text, sizeof text, "clickhouse: %zu column%s added to table %.60s", n,
                    n > 1 ? "s" : "", t->name);
     ship_ch_tell(d, text);
-    ship_ch_forget_columns(t);
-    return ship_ch_know_table(d, t, err);
+    return WEIR_OK;
 }
 
 static weir_status map_fields(ship_destination *d, struct ship_ch_table *t,
@@ -191,9 +241,11 @@ static weir_status need_columns(ship_destination *d, struct ship_ch_table *t,
         if (s == WEIR_OK)
             s = ship_ch_land(d, err);
         if (s == WEIR_OK)
-            s = add_columns(d, t, &what, n, err);
+            s = add_columns(d, t, &what, err);
         if (s == WEIR_OK)
             s = map_fields(d, t, rows, err);
+        if (s == WEIR_OK)
+            s = were_added(d, t, rows, n, err);
     }
     base_buf_done(&what);
     WEIR_TRY(s);
@@ -276,21 +328,51 @@ static weir_status take_rows(void *user, const void *p, size_t n, weir_err *err)
     return WEIR_OK;
 }
 
-/* An INSERT of rows of this file that a server still works on, though we stopped waiting for it. */
-static weir_status none_running(ship_destination *d, const struct ship_ch_table *t, weir_err *err)
+/* Whether the shards' tables stand behind this one, so that each server of the cluster can be asked. */
+static bool is_spread(const ship_destination *d, const struct ship_ch_table *t)
+{
+    return t->distributed && d->cluster && !d->no_replicas;
+}
+
+/* How many INSERTs of rows of this file run; everywhere: on any server of the cluster. */
+static weir_status count_running(ship_destination *d, const struct ship_ch_table *t,
+                                 struct ship_ch_answer *a, bool everywhere, weir_err *err)
 {
     base_buf sql = {0}, id = {0};
+    weir_status s = WEIR_OK;
+    base_buf_reset(&a->b);
+    ship_ch_query_id(d, t, &id);
+    base_buf_str(&sql, "SELECT count() FROM ");
+    if (everywhere)
+        s = ship_ch_on_all_servers(d, "system", "processes", &sql, err);
+    else
+        base_buf_str(&sql, "system.processes");
+    base_buf_str(&sql,
+                 everywhere ? " WHERE position(initial_query_id, " : " WHERE position(query_id, ");
+    ship_clickhouse_text(&sql, id.data ? id.data : "", id.len);
+    base_buf_str(&sql, ") = 1");
+    base_buf_str(&sql, everywhere ? " SETTINGS skip_unavailable_shards = 1 FORMAT RowBinary"
+                                  : " FORMAT RowBinary");
+    sql.failed |= id.failed;
+    base_buf_done(&id);
+    if (s == WEIR_OK)
+        return ship_ch_ask_buf(d, &sql, a, err);
+    base_buf_done(&sql);
+    return s;
+}
+
+/* An INSERT of rows of this file that a server still works on, though we stopped waiting for it. Servers of 2018 do not tell
+ * the shards whose INSERT it is. */
+static weir_status none_running(ship_destination *d, const struct ship_ch_table *t, weir_err *err)
+{
     struct ship_ch_answer a = {0};
     weir_err why = {0};
     if (d->no_processes)
         return WEIR_OK;
-    ship_ch_query_id(d, t, &id);
-    base_buf_str(&sql, "SELECT count() FROM system.processes WHERE position(query_id, ");
-    ship_clickhouse_text(&sql, id.data ? id.data : "", id.len);
-    base_buf_str(&sql, ") = 1 FORMAT RowBinary");
-    sql.failed |= id.failed;
-    base_buf_done(&id);
-    weir_status s = ship_ch_ask_buf(d, &sql, &a, &why);
+    bool everywhere = is_spread(d, t) && ship_clickhouse_is_modern(&d->server);
+    weir_status s = count_running(d, t, &a, everywhere, &why);
+    if (s != WEIR_OK && everywhere && d->code)
+        s = count_running(d, t, &a, false, &why);
     uint64_t n = 0;
     if (s == WEIR_OK && a.b.len == sizeof n)
         memcpy(&n, a.b.data, sizeof n);
@@ -343,6 +425,38 @@ static void arrived_around(const ship_destination *d, const struct ship_rows *ro
                         (long long)least * 1000000, (long long)most * 1000000);
 }
 
+/* Rows of the file that the table has; everywhere: that any replica of it has, but for those that are away. */
+static weir_status ask_rows(ship_destination *d, const struct ship_ch_table *t,
+                            const struct ship_rows *rows, struct finding *f, bool everywhere,
+                            weir_err *err)
+{
+    base_buf sql = {0};
+    weir_status s = WEIR_OK;
+    base_buf_str(&sql, "SELECT toUInt64(row) FROM ");
+    if (everywhere) {
+        base_buf local = {0};
+        ship_clickhouse_local(&local, t->name);
+        base_buf_char(&local, '\0');
+        s = local.failed ? ship_ch_no_memory(err)
+                         : ship_ch_on_all_servers(d, d->database, local.data, &sql, err);
+        base_buf_done(&local);
+    } else {
+        ship_clickhouse_table(&sql, d->database, t->name);
+    }
+    base_buf_str(&sql, " WHERE file = ");
+    ship_clickhouse_text(&sql, d->name.data, d->name.len);
+    base_buf_printf(&sql, " AND row >= %llu", (unsigned long long)rows->from);
+    arrived_around(d, rows, &sql);
+    base_buf_str(&sql, everywhere ? " SETTINGS skip_unavailable_shards = 1 FORMAT RowBinary"
+                                  : " FORMAT RowBinary");
+    f->n_part = 0;
+    if (s == WEIR_OK)
+        s = sql.failed ? ship_ch_no_memory(err)
+                       : ship_ch_ask(d, sql.data, sql.len, take_rows, f, err);
+    base_buf_done(&sql);
+    return s;
+}
+
 /* What the table has of the rows from here on, when this is the first of the file since the connection began. */
 static weir_status look_for_rows(ship_destination *d, struct ship_ch_table *t,
                                  const struct ship_rows *rows, struct ship_ch_seen **out,
@@ -361,18 +475,21 @@ static weir_status look_for_rows(ship_destination *d, struct ship_ch_table *t,
         .file = strndup(d->name.data, d->name.len), .table = t->id, .from = rows->from};
     if (!s->file)
         return ship_ch_no_memory(err);
-    base_buf sql = {0};
-    base_buf_str(&sql, "SELECT toUInt64(row) FROM ");
-    ship_clickhouse_table(&sql, d->database, t->name);
-    base_buf_str(&sql, " WHERE file = ");
-    ship_clickhouse_text(&sql, d->name.data, d->name.len);
-    base_buf_printf(&sql, " AND row >= %llu", (unsigned long long)rows->from);
-    arrived_around(d, rows, &sql);
-    base_buf_str(&sql, " FORMAT RowBinary");
     struct finding f = {.s = s};
-    weir_status st =
-        sql.failed ? ship_ch_no_memory(err) : ship_ch_ask(d, sql.data, sql.len, take_rows, &f, err);
-    base_buf_done(&sql);
+    /* The table itself fails when a shard is away; each replica may know more than the one that it asks. */
+    weir_status st = ask_rows(d, t, rows, &f, false, err);
+    if (st == WEIR_OK && is_spread(d, t)) {
+        weir_err why = {0};
+        st = ask_rows(d, t, rows, &f, true, &why);
+        if (st == WEIR_EINVAL || d->code == NO_CLUSTER || d->code == NO_SUCH_CLUSTER) {
+            d->no_replicas = true;
+            st = WEIR_OK;
+            ship_ch_tell(d, "clickhouse: the replicas cannot be asked one by one: after a failure, "
+                            "rows that one of them lacks may come twice");
+        } else if (st != WEIR_OK && err) {
+            *err = why;
+        }
+    }
     if (st != WEIR_OK) {
         free(s->file);
         s->file = NULL;

@@ -6,8 +6,12 @@
 enum {
     MAX_ANSWER = 1 << 26,  /* octets of an answer to our own questions */
     MAX_COLUMNS = 1 << 16, /* of a table */
-    IDENTITY = 2           /* columns that we add: file and row */
+    IDENTITY = 2,          /* columns that we add: file and row */
+    DDL_UNFINISHED = 159   /* error: not all servers of the cluster have done it in time */
 };
+
+/* Statements ON CLUSTER wait so long for servers that are away. */
+#define DDL_TARGET "/?distributed_ddl_task_timeout=30"
 
 /* ---- what a server says ---- */
 
@@ -35,6 +39,7 @@ static const struct {
     {194, "are user and password right?"},
     {195, "the server lets nobody in from here"},
     {291, "the user may not use this database"},
+    {371, "a cluster with internal_replication needs engine=replicated"},
     {497, "the user needs a GRANT"},
     {516, "are user and password right?"},
 };
@@ -83,6 +88,7 @@ weir_status ship_ch_judge(ship_destination *d, const struct ship_http_answer *a,
 {
     bool exception = a->len > 6 && memcmp(a->text, "Code: ", 6) == 0;
     int code = exception ? atoi(a->text + 6) : 0;
+    d->code = code;
     if (a->status == 200 && !exception)
         return WEIR_OK;
     char why[1000];
@@ -102,10 +108,10 @@ weir_status ship_ch_judge(ship_destination *d, const struct ship_http_answer *a,
         return weir_err_set(err, s, 0, "clickhouse: %s port %s: HTTP status %d%s%s: %s", d->host,
                             d->port, a->status, *remedy ? "; " : "", remedy, why);
     }
-    if (*remedy || strlen(why) > 90)
+    if ((*remedy || strlen(why) > 90) && code != d->quiet)
         say_all(d, why);
-    return weir_err_set(err, s, 0, "clickhouse: %s port %s: error %d%s%s: %s", d->host, d->port,
-                        code, *remedy ? " (" : "", remedy, *remedy ? "" : why);
+    return weir_err_set(err, s, 0, "clickhouse: %s port %s: error %d%s%s%s", d->host, d->port, code,
+                        *remedy ? " (" : ": ", *remedy ? remedy : why, *remedy ? ")" : "");
 }
 
 /* ---- questions and statements ---- */
@@ -136,7 +142,9 @@ weir_status ship_ch_ask(ship_destination *d, const char *sql, size_t len,
                         void *user, weir_err *err)
 {
     const char *headers[2];
-    struct ship_http_request r = {.target = data ? "/?wait_end_of_query=1" : "/",
+    struct ship_http_request r = {.target = data         ? "/?wait_end_of_query=1"
+                                            : d->cluster ? DDL_TARGET
+                                                         : "/",
                                   .headers = headers,
                                   .n_headers = ship_ch_headers_of(d, headers),
                                   .body = sql,
@@ -144,6 +152,7 @@ weir_status ship_ch_ask(ship_destination *d, const char *sql, size_t len,
                                   .data = data,
                                   .user = user};
     struct ship_http_answer a;
+    d->code = 0;
     d->asking = true;
     weir_status s = ship_http_post(d->http, &r, &a, err);
     d->asking = false;
@@ -155,6 +164,27 @@ weir_status ship_ch_ask_buf(ship_destination *d, base_buf *sql, struct ship_ch_a
 {
     weir_status s = sql->failed ? ship_ch_no_memory(err)
                                 : ship_ch_ask(d, sql->data, sql->len, a ? keep : NULL, a, err);
+    base_buf_done(sql);
+    return s;
+}
+
+static weir_status define(ship_destination *d, const char *sql, size_t len, weir_err *err)
+{
+    weir_err why = {0};
+    weir_status s = ship_ch_ask(d, sql, len, NULL, NULL, &why);
+    if (s != WEIR_OK && d->code == DDL_UNFINISHED) {
+        ship_ch_tell(d, "clickhouse: a server of the cluster does not answer; it is to change its "
+                        "tables when it is back");
+        return WEIR_OK;
+    }
+    if (s != WEIR_OK && err)
+        *err = why;
+    return s;
+}
+
+weir_status ship_ch_define(ship_destination *d, base_buf *sql, weir_err *err)
+{
+    weir_status s = sql->failed ? ship_ch_no_memory(err) : define(d, sql->data, sql->len, err);
     base_buf_done(sql);
     return s;
 }
@@ -284,9 +314,143 @@ static weir_status look_at_engine(ship_destination *d, struct ship_ch_table *t, 
     return s;
 }
 
+/* 'host:port,host:port' of the cluster's servers. */
+static weir_status servers_of(ship_destination *d, base_buf *out, weir_err *err)
+{
+    base_buf sql = {0}, list = {0};
+    struct ship_ch_answer a = {0};
+    base_buf_str(&sql, "SELECT concat(host_name, ':', toString(port)) FROM system.clusters WHERE "
+                       "cluster = ");
+    ship_clickhouse_text(&sql, d->cluster, strlen(d->cluster));
+    base_buf_str(&sql, " FORMAT RowBinary");
+    weir_status s = ship_ch_ask_buf(d, &sql, &a, err);
+    const char *p = a.b.data, *end = p + a.b.len, *text;
+    size_t len;
+    while (s == WEIR_OK && p < end) {
+        if (!take_text(&p, end, &text, &len)) {
+            s = torn(err);
+            break;
+        }
+        base_buf_str(&list, list.len ? "," : "");
+        base_buf_add(&list, text, len);
+    }
+    if (s == WEIR_OK && list.failed)
+        s = ship_ch_no_memory(err);
+    if (s == WEIR_OK)
+        ship_clickhouse_text(out, list.len ? list.data : "", list.len);
+    base_buf_done(&a.b);
+    base_buf_done(&list);
+    return s;
+}
+
+weir_status ship_ch_on_all_servers(ship_destination *d, const char *database, const char *table,
+                                   base_buf *out, weir_err *err)
+{
+    if (ship_clickhouse_is_modern(&d->server)) {
+        base_buf_str(out, "clusterAllReplicas(");
+        ship_clickhouse_text(out, d->cluster, strlen(d->cluster));
+    } else {
+        base_buf_str(out, "remote(");
+        WEIR_TRY(servers_of(d, out, err));
+    }
+    base_buf_str(out, ", ");
+    ship_clickhouse_name(out, database, strlen(database));
+    base_buf_str(out, ", ");
+    ship_clickhouse_name(out, table, strlen(table));
+    base_buf_char(out, ')');
+    return WEIR_OK;
+}
+
 static weir_status one_statement(void *user, const char *sql, size_t len, weir_err *err)
 {
-    return ship_ch_ask(user, sql, len, NULL, NULL, err);
+    return define(user, sql, len, err);
+}
+
+/* `database`.`table` with a word behind its name. */
+static void beside(base_buf *sql, const ship_destination *d, const struct ship_ch_table *t,
+                   const char *word)
+{
+    base_buf name = {0};
+    base_buf_printf(&name, "%s%s", t->name, word);
+    base_buf_char(&name, '\0');
+    if (name.failed)
+        sql->failed = true;
+    else
+        ship_clickhouse_table(sql, d->database, name.data);
+    base_buf_done(&name);
+}
+
+static void on_cluster(base_buf *sql, const ship_destination *d)
+{
+    base_buf_str(sql, " ON CLUSTER ");
+    ship_clickhouse_name(sql, d->cluster, strlen(d->cluster));
+}
+
+static weir_status drop_beside(ship_destination *d, const struct ship_ch_table *t, const char *word,
+                               weir_err *err)
+{
+    base_buf sql = {0};
+    base_buf_str(&sql, "DROP TABLE IF EXISTS ");
+    beside(&sql, d, t, word);
+    on_cluster(&sql, d);
+    return ship_ch_define(d, &sql, err);
+}
+
+/* What the engine's arguments are: its owner may have chosen others than ours. */
+static weir_status engine_of(ship_destination *d, const struct ship_ch_table *t, base_buf *out,
+                             weir_err *err)
+{
+    base_buf sql = {0};
+    struct ship_ch_answer a = {0};
+    base_buf_str(&sql, "SELECT engine_full FROM system.tables WHERE database = ");
+    ship_clickhouse_text(&sql, d->database, strlen(d->database));
+    base_buf_str(&sql, " AND name = ");
+    ship_clickhouse_text(&sql, t->name, strlen(t->name));
+    base_buf_str(&sql, " FORMAT RowBinary");
+    weir_status s = ship_ch_ask_buf(d, &sql, &a, err);
+    const char *p = a.b.data, *text = "";
+    size_t len = 0;
+    if (s == WEIR_OK && !(a.b.len && take_text(&p, p + a.b.len, &text, &len) && len))
+        s = torn(err);
+    if (s == WEIR_OK)
+        base_buf_add(out, text, len);
+    base_buf_done(&a.b);
+    return s;
+}
+
+weir_status ship_ch_remake_distributed(ship_destination *d, const struct ship_ch_table *t,
+                                       weir_err *err)
+{
+    static const char before[] = "_before_columns", after[] = "_with_columns";
+    base_buf sql = {0}, engine = {0};
+    weir_status s = engine_of(d, t, &engine, err);
+    if (s == WEIR_OK)
+        s = drop_beside(d, t, after, err);
+    if (s == WEIR_OK)
+        s = drop_beside(d, t, before, err);
+    if (s == WEIR_OK) {
+        base_buf_str(&sql, "CREATE TABLE ");
+        beside(&sql, d, t, after);
+        on_cluster(&sql, d);
+        base_buf_str(&sql, " AS ");
+        beside(&sql, d, t, "_local");
+        base_buf_str(&sql, " ENGINE = ");
+        base_buf_add(&sql, engine.data, engine.len);
+        s = ship_ch_define(d, &sql, err);
+    }
+    base_buf_done(&engine);
+    WEIR_TRY(s);
+    base_buf_str(&sql, "RENAME TABLE ");
+    beside(&sql, d, t, "");
+    base_buf_str(&sql, " TO ");
+    beside(&sql, d, t, before);
+    base_buf_str(&sql, ", ");
+    beside(&sql, d, t, after);
+    base_buf_str(&sql, " TO ");
+    beside(&sql, d, t, "");
+    on_cluster(&sql, d);
+    WEIR_TRY(ship_ch_define(d, &sql, err));
+    return drop_beside(d, t, before, err);
 }
 
 static weir_status create(ship_destination *d, struct ship_ch_table *t, weir_err *err)

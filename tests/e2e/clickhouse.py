@@ -1,6 +1,7 @@
 """ClickHouse for tests, on loopback, in a directory of its own, as the user who runs the test:
 
 Server   Debian's clickhouse-server (18.16; 16 MB to download, 103 MB installed with what it needs; answers after half a second)
+Cluster  several of them, shards and replicas, with Debian's ZooKeeper (Java; answers after a second and a half)
 Current  a current engine from the Python package chdb behind a small HTTP server: its tables, types and SQL, not its network
          (350 MB; found in the Python that WEIR_CHDB_PYTHON names, else in the one that runs the test)
 
@@ -142,7 +143,7 @@ class Server(Engine):
         self.dir = tempfile.mkdtemp(prefix="weir-clickhouse-")
         for name in ["data", "tmp"]:
             os.mkdir(os.path.join(self.dir, name))
-        self.port, tcp, inter, self.tls_port = free_ports(4)
+        self.port, self.tcp, self.inter, self.tls_port = free_ports(4)
         more = ""
         if tls:
             subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
@@ -150,10 +151,13 @@ class Server(Engine):
                             self.dir + "/server.key", "-out", self.dir + "/server.crt"], check=True,
                            capture_output=True)
             more = TLS.format(https=self.tls_port, dir=self.dir)
-        with open(os.path.join(self.dir, "config.xml"), "w", encoding="ascii") as f:
-            f.write(CONFIG.format(http=self.port, tcp=tcp, inter=inter, dir=self.dir, more=more))
+        self.configure(more)
         with open(os.path.join(self.dir, "users.xml"), "w", encoding="ascii") as f:
             f.write(USERS)
+
+    def configure(self, more):
+        with open(os.path.join(self.dir, "config.xml"), "w", encoding="ascii") as f:
+            f.write(CONFIG.format(http=self.port, tcp=self.tcp, inter=self.inter, dir=self.dir, more=more))
 
     def start(self):
         with open(os.path.join(self.dir, "log"), "ab") as log:
@@ -166,6 +170,88 @@ class Server(Engine):
 
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
+
+
+class Keeper:
+    """ZooKeeper, which Replicated tables and ON CLUSTER need."""
+    jar = "/usr/share/java/zookeeper.jar"
+    missing = None if os.path.exists(jar) and shutil.which("java") else \
+        "ZooKeeper is not installed (apt-get install --no-install-recommends zookeeper: Java, and 33 MB)"
+    process = None
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="weir-zookeeper-")
+        self.port, = free_ports(1)
+        with open(os.path.join(self.dir, "zoo.cfg"), "w", encoding="ascii") as f:
+            f.write(f"tickTime=500\ndataDir={self.dir}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\n"
+                    "admin.enableServer=false\n4lw.commands.whitelist=srvr\n")
+
+    def start(self):
+        with open(os.path.join(self.dir, "log"), "ab") as log:
+            self.process = subprocess.Popen(
+                ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dzookeeper.forceSync=no", "-cp", self.jar,
+                 "org.apache.zookeeper.server.ZooKeeperServerMain", self.dir + "/zoo.cfg"],
+                cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def wait(self):
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as s:
+                    s.sendall(b"srvr")  # ruok is answered before clients are
+                    if s.makefile("rb").read().startswith(b"Zookeeper version"):
+                        return
+            except OSError:
+                pass
+            try:
+                self.process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                pass
+        with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as f:
+            raise AssertionError(f"ZooKeeper does not answer: {f.read()[-2000:]}")
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Cluster:
+    """The cluster "flows": shards is how many replicas each has. servers are in the order of shards and replicas."""
+    missing = Server.missing or Keeper.missing
+
+    def __init__(self, shards):
+        self.keeper = Keeper()
+        self.shards = [[Server() for _ in range(n)] for n in shards]
+        self.servers = [s for shard in self.shards for s in shard]
+        all_shards = "".join(
+            "<shard><internal_replication>true</internal_replication>" +
+            "".join(f"<replica><host>127.0.0.1</host><port>{s.tcp}</port></replica>" for s in shard) + "</shard>"
+            for shard in self.shards)
+        for i, shard in enumerate(self.shards):
+            for k, server in enumerate(shard):
+                server.configure(f"""
+  <interserver_http_host>127.0.0.1</interserver_http_host>
+  <zookeeper><node><host>127.0.0.1</host><port>{self.keeper.port}</port></node>
+    <session_timeout_ms>3000</session_timeout_ms></zookeeper>
+  <distributed_ddl><path>/clickhouse/task_queue/ddl</path></distributed_ddl>
+  <remote_servers><flows>{all_shards}</flows></remote_servers>
+  <macros><shard>{i + 1}</shard><replica>{k + 1}</replica></macros>""")
+
+    def start(self):
+        self.keeper.start()
+        self.keeper.wait()
+        for s in self.servers:
+            s.start()
+        return self
+
+    def stop(self):
+        for s in self.servers:
+            if s.process:
+                s.kill()  # an orderly end takes ten seconds
+            s.stop()
+        self.keeper.stop()
 
 
 class Current(Engine):

@@ -399,9 +399,10 @@ class Current(OnBoth, Case):
 class Answers(Case):
     """What may answer at the other end. Each answer is status, body and whether the connection breaks after it."""
 
-    def serve(self, *answers):
-        """A server that gives these answers to INSERTs, the last one again and again; to questions the right ones."""
-        asked, third = [], threading.Event()
+    def serve(self, *answers, engine=b"MergeTree", refuses=None):
+        """A server that gives these answers to INSERTs, the last one again and again; to questions the right ones, but for those
+        with the words that it refuses."""
+        asked, questions, third = [], [], threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -414,14 +415,18 @@ class Answers(Case):
                     if len(asked) == 3:
                         third.set()
                     status, body, breaks = answers[min(len(asked), len(answers)) - 1]
+                else:
+                    questions.append(sql.decode())
+                if refuses and refuses in sql:
+                    status, body = 403, b"Code: 497. DB::Exception: Not enough privileges"
                 elif b"version()" in sql:
                     body = b"\x0724.8.99"
                 elif b"system.columns" in sql:
                     body = b"".join(bytes([len(x)]) + x for name, t in [(b"bytes", b"UInt64"), (b"file", b"String"), (b"row", b"UInt64")]
                                     for x in [name, t, b""])
                 elif b"system.tables" in sql:
-                    body = b"\x09MergeTree"
-                elif b"system.processes" in sql:
+                    body = bytes([len(engine)]) + engine
+                elif b"processes" in sql:
                     body = bytes(8)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body) + breaks))
@@ -439,7 +444,7 @@ class Answers(Case):
         thread.start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
-        self.asked, self.third = asked, third
+        self.asked, self.questions, self.third = asked, questions, third
         return f"clickhouse://127.0.0.1:{server.server_port}/net"
 
     def test_refusals_and_failures(self):
@@ -481,6 +486,21 @@ class Answers(Case):
             p.communicate(timeout=DEADLINE_S)
         self.assertEqual(p.returncode, 0)
         self.assertGreaterEqual(len(self.asked), 3)
+
+    def test_replicas_are_asked_one_by_one(self):
+        """Of a Distributed table of a cluster, which asks one replica of each shard, that may lag."""
+        every = "clusterAllReplicas('it\\'s', "
+        for refuses in [None, b"clusterAllReplicas"]:
+            with self.subTest(refuses=refuses):
+                url = self.serve((200, b"", False), engine=b"Distributed", refuses=refuses)
+                said = self.drive(url, "to=10", "set=missing=skip", "set=cluster=it's")
+                rows = [q for q in self.questions if "toUInt64(row)" in q]
+                self.assertEqual(["FROM `net`.`flows` WHERE" in rows[0], every + "`net`, `flows_local`) WHERE" in rows[1], len(rows)],
+                                 [True, True, 2])
+                running = [q for q in self.questions if "processes" in q]
+                self.assertIn(every + "`system`, `processes`) WHERE position(initial_query_id, 'weir/net.flows/", running[0])
+                self.assertEqual("FROM system.processes WHERE position(query_id, " in running[-1], refuses is not None)
+                self.assertEqual("cannot be asked one by one" in said, refuses is not None)
 
     def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as s:
