@@ -731,25 +731,18 @@ static int finished(struct run *r, weir_status s, const weir_err *err,
     return 0;
 }
 
-/* Whether names that files complete from options records may be shown as flows say them: by formats that show everything. */
-static bool as_sent(const struct plan *p)
-{
-    return query_format_shows_all(p->format);
-}
-
 static weir_status run_plan(struct run *r, struct plan *p, bool totals,
                             const struct query_sink *sink, struct query_summary *sum, weir_err *err)
 {
-    return r->server
-               ? ship_clickhouse_query_run(r->server, &p->q, as_sent(p), totals, sink, sum, err)
-               : query_run(&p->q, totals, sink, sum, err);
+    return r->server ? ship_clickhouse_query_run(r->server, &p->q, totals, sink, sum, err)
+                     : query_run(&p->q, totals, sink, sum, err);
 }
 
 static int explain(struct run *r, struct plan *p, bool totals)
 {
     base_buf b = {0};
     weir_err err = {0};
-    weir_status s = ship_clickhouse_query_explain(r->server, &p->q, as_sent(p), totals, &b, &err);
+    weir_status s = ship_clickhouse_query_explain(r->server, &p->q, totals, &b, &err);
     if (s == WEIR_OK)
         s = write_out(r, b.data, b.len, &err);
     base_buf_done(&b);

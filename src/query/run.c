@@ -203,7 +203,7 @@ static weir_status count_rates(struct worker *w, struct query_eval *e, weir_err 
 {
     const double *rates;
     uint64_t scaled, unknown;
-    if (w->run->plan.c_rate < 0)
+    if (w->run->plan.c_rate < 0 || w->run->q->raw)
         return WEIR_OK;
     WEIR_TRY(query_eval_rates(e, &rates, &scaled, &unknown, err));
     w->sum.rows_scaled += scaled;

@@ -695,7 +695,7 @@ weir_status query_scan_rate(struct query_scan *s, enum query_rate *out, weir_err
     return WEIR_OK;
 }
 
-/* Rates that the flows do not say themselves. */
+/* Rates that the flows do not say themselves; 0: nobody knows it. */
 static weir_status lookup_rates(struct query_eval *e, double *rates, const struct query_values *own,
                                 uint64_t *n_no_rate, weir_err *err)
 {
@@ -712,7 +712,7 @@ static weir_status lookup_rates(struct query_eval *e, double *rates, const struc
     for (size_t i = 0; i < e->rows.n; i++) {
         if (!query_is_null(own, i))
             continue;
-        rates[i] = 1;
+        rates[i] = 0;
         if (query_is_null(&exporter, i) || !query_is_text(exporter.v.kind)) {
             ++*n_no_rate;
             continue;
@@ -775,7 +775,7 @@ weir_status query_eval_rates(struct query_eval *e, const double **out, uint64_t 
                 uint64_t bits = query_num(&v, i);
                 memcpy(&d, &bits, sizeof d);
             }
-            rates[i] = null ? 1 : sane_rate(d);
+            rates[i] = null ? 0 : sane_rate(d);
             unknown += null;
         }
         if (unknown && e->plan->lookup_rates) {
@@ -897,7 +897,7 @@ static weir_status column_field(struct query_eval *e, const struct query_plan_fi
         WEIR_TRY(query_eval_rates(e, &rates, &scaled, &unknown, err));
         if (!rates)
             return WEIR_OK;
-        /* What is known is above 1 or stands in the flow; 1 and null stay apart. */
+        /* 1 and null stay apart: what nobody knows is 0 here. */
         size_t n = e->rows.n;
         uint64_t *num = query_bump_array(e->memory, n + 1, sizeof *num);
         uint64_t *valid = query_bump_zero(e->memory, (n / 64 + 1) * sizeof *valid);
@@ -908,7 +908,7 @@ static weir_status column_field(struct query_eval *e, const struct query_plan_fi
             num[i] = 0;
             if (!null)
                 num[i] = query_num(out, i);
-            else if (rates[i] > 1)
+            else if (rates[i] > 0)
                 memcpy(&num[i], &rates[i], sizeof num[i]);
             else
                 continue;

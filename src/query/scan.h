@@ -98,7 +98,7 @@ struct query_eval {
     struct query_bump *memory;
     struct query_values *values; /* one a field */
     uint8_t *have;
-    double *rates; /* one a row, NULL: not asked for yet or all 1 */
+    double *rates; /* one a row, NULL: not asked for yet or all 1 or unknown */
     bool rates_known;
     /* Groups: the field when it is one that groups have; false: work it out. */
     bool (*base)(void *user, struct query_eval *e, int field, struct query_values *out,
@@ -111,7 +111,7 @@ bool query_eval_init(struct query_eval *e, const struct query_plan *plan, struct
                      struct query_bump *memory, struct query_rows rows);
 weir_status query_eval_field(struct query_eval *e, int field, const struct query_values **out,
                              weir_err *err);
-/* The rates of the rows (NULL: all are 1), counting those above 1 and those that nobody knows. */
+/* The rates of the rows (NULL: all are 1 or unknown; 0: unknown, as good as 1), counting those above 1 and those that nobody knows. */
 weir_status query_eval_rates(struct query_eval *e, const double **out, uint64_t *n_scaled,
                              uint64_t *n_no_rate, weir_err *err);
 /* A derived field; derive.c. */

@@ -193,6 +193,8 @@ enum form {
 
 struct value {
     const char *text, *bits;
+    const char *
+        ticks; /* of TIME: the DateTime64(6) that text makes microseconds of, as the table has it; NULL: none */
     uint8_t form;
     bool ipv6; /* of NET: as IPV6 */
 };
@@ -388,7 +390,8 @@ static struct value of_form(struct sql *s, const struct query_field *f, uint8_t 
     case QUERY_SQL_SECONDS:
         return make(TIME, text(s, "toInt64(toUInt32(%s)) * 1000000", n));
     case QUERY_SQL_TICKS:
-        return make(TIME, text(s, "toUnixTimestamp64Micro(%s)", n));
+        return (struct value){
+            .form = TIME, .text = text(s, "toUnixTimestamp64Micro(%s)", n), .ticks = n};
     case QUERY_SQL_NUMBERS:
         return make(NUMBERS, n);
     case QUERY_SQL_TEXTS:
@@ -437,6 +440,7 @@ static struct value row_column(struct sql *s, const struct query_field *f)
         return nothing();
     }
     b.outer = b.inner;
+    b.outer.ticks = NULL;
     b.outer.text = text(s, "%sc%zu", s->prefix, s->n_bases);
     s->bases[s->n_bases++] = b;
     return b.outer;
@@ -673,15 +677,6 @@ static struct value derive(struct sql *s, const struct query_field *f, enum leve
     return nothing();
 }
 
-/* Names that files complete from options records, which are not delivered. */
-static void check_complete(struct sql *s, const struct query_field *f)
-{
-    if (is_column(f, FLOW_in_if_name) || is_column(f, FLOW_out_if_name) ||
-        is_column(f, FLOW_vrf_in_name) || is_column(f, FLOW_vrf_out_name) ||
-        is_column(f, FLOW_app_name))
-        refuse(s, f->name, "such names come from options records, which only an archive has");
-}
-
 /* ---- groups ---- */
 
 static const char *part(struct sql *s, const char *what)
@@ -874,8 +869,29 @@ static const char *compare_op(enum query_op op)
     }
 }
 
-static void number_test(struct sql *s, const struct query_expr *e, uint8_t form, const char *x,
-                        base_buf *out)
+/* DateTime64 has more, but toStartOfFiveMinutes(received), by which tables are sorted, is right from 1970 to 2106 alone. */
+static const int64_t LEAST_TICKS = 0, MOST_TICKS = INT64_C(4294967295000000);
+
+/* A time against microseconds. What the table has as DateTime64 is compared as that, so that the server may use its indexes. */
+static void time_test(const struct value *v, const char *op, int64_t us, base_buf *out)
+{
+    bool ticks = v->ticks && us >= LEAST_TICKS && us <= MOST_TICKS;
+    base_buf_printf(
+        out, ticks ? "%s %s fromUnixTimestamp64Micro(toInt64(%lld), 'UTC')" : "%s %s toInt64(%lld)",
+        ticks ? v->ticks : v->text, op, (long long)us);
+}
+
+static void compare_number(struct sql *s, const struct query_expr *e, const struct value *v,
+                           const char *x, const char *op, uint64_t n, bool as_real, base_buf *out)
+{
+    if (v->ticks && e->field.kind == QUERY_TIME)
+        time_test(v, op, (int64_t)n, out);
+    else
+        base_buf_printf(out, "%s %s %s", x, op, number(s, e, n, as_real));
+}
+
+static void number_test(struct sql *s, const struct query_expr *e, const struct value *v,
+                        uint8_t form, const char *x, base_buf *out)
 {
     bool as_real = form == REAL || e->field.kind == QUERY_F64;
     if (as_real)
@@ -888,10 +904,10 @@ static void number_test(struct sql *s, const struct query_expr *e, uint8_t form,
         return;
     }
     if (e->op != QUERY_OP_IN) {
-        uint64_t v = e->number;
+        uint64_t n = e->number;
         if (e->field.kind == QUERY_F64)
-            memcpy(&v, &e->real, sizeof v);
-        base_buf_printf(out, "%s %s %s", x, compare_op(e->op), number(s, e, v, as_real));
+            memcpy(&n, &e->real, sizeof n);
+        compare_number(s, e, v, x, compare_op(e->op), n, as_real, out);
         return;
     }
     const char *before = "";
@@ -901,8 +917,11 @@ static void number_test(struct sql *s, const struct query_expr *e, uint8_t form,
         n_single += r->low == r->high;
         if (r->low == r->high)
             continue;
-        base_buf_printf(out, "%s(%s >= %s AND %s <= %s)", before, x, number(s, e, r->low, as_real),
-                        x, number(s, e, r->high, as_real));
+        base_buf_printf(out, "%s(", before);
+        compare_number(s, e, v, x, ">=", r->low, as_real, out);
+        base_buf_str(out, " AND ");
+        compare_number(s, e, v, x, "<=", r->high, as_real, out);
+        base_buf_char(out, ')');
         before = " OR ";
     }
     if (n_single) {
@@ -1103,7 +1122,7 @@ static void value_test(struct sql *s, const struct query_expr *e, const struct v
         if (of_text)
             text_test(s, e, text(s, "toString(%s)", x), out);
         else
-            number_test(s, e, form, x, out);
+            number_test(s, e, v, form, x, out);
         return;
     case TEXT:
         if (!of_text)
@@ -1176,7 +1195,6 @@ static void condition(struct sql *s, const struct query_expr *e, enum level leve
     default:
         break;
     }
-    check_complete(s, &e->field);
     struct value v = field(s, &e->field, level);
     if (v.form == NOTHING) {
         base_buf_char(out, '0');
@@ -1190,7 +1208,6 @@ static void condition(struct sql *s, const struct query_expr *e, enum level leve
         base_buf_printf(out, list ? "notEmpty(%s)" : "isNotNull(%s)", v.text);
     } else if (e->op == QUERY_OP_SAME || e->op == QUERY_OP_NOT_BELOW ||
                e->op == QUERY_OP_NOT_ABOVE) {
-        check_complete(s, &e->other);
         two_fields(s, e, &v, level, out);
     } else if (list) {
         base_buf_str(out, "arrayExists(x -> (");
@@ -1230,11 +1247,13 @@ static void rows(struct sql *s, base_buf *out)
     const char *before = "\nWHERE ";
     struct value last = column(s, FLOW_last, OF_TABLE), first = column(s, FLOW_first, OF_TABLE);
     if (q->from_us != INT64_MIN) {
-        base_buf_printf(&where, "%s%s >= toInt64(%lld)", before, last.text, (long long)q->from_us);
+        base_buf_str(&where, before);
+        time_test(&last, ">=", q->from_us, &where);
         before = "\n  AND ";
     }
     if (q->to_us != INT64_MAX) {
-        base_buf_printf(&where, "%s%s <= toInt64(%lld)", before, first.text, (long long)q->to_us);
+        base_buf_str(&where, before);
+        time_test(&first, "<=", q->to_us, &where);
         before = "\n  AND ";
     }
     if (q->filter && q->filter->op != QUERY_OP_TRUE) {
@@ -1335,18 +1354,6 @@ static void limit(const struct sql *s, base_buf *out)
 {
     if (s->r->limit)
         base_buf_printf(out, "\nLIMIT %llu", (unsigned long long)s->r->limit);
-}
-
-/* Whether fields of a result may be had. */
-static void check_fields(struct sql *s)
-{
-    const struct query_result *r = s->r;
-    for (size_t i = 0; i < r->n_keys; i++)
-        check_complete(s, &r->keys[i]);
-    for (size_t i = 0; i < r->n_orders; i++)
-        check_complete(s, &r->orders[i].field);
-    for (size_t i = 0; i < r->n_fields && !s->t->as_sent; i++)
-        check_complete(s, &r->fields[i]);
 }
 
 static void records(struct sql *s, struct query_sql_field *fields, base_buf *out)
@@ -1585,7 +1592,6 @@ weir_status query_sql_result(query_arena *a, const struct query *q, size_t resul
     struct sql s;
     const struct query_result *r = &q->results[result];
     WEIR_TRY(begin(&s, a, q, t, r, err));
-    check_fields(&s);
     if (r->grouped)
         groups(&s, fields, out);
     else
@@ -1644,12 +1650,10 @@ static void between(const struct query_sql_column *c, int64_t from_us, int64_t t
     const char *before = "\nWHERE ";
     const int64_t bounds[] = {from_us, to_us};
     for (int i = 0; i < 2; i++) {
-        if (bounds[i] == (i ? INT64_MAX : INT64_MIN))
+        int64_t us = bounds[i];
+        if (i ? us >= MOST_TICKS : us <= LEAST_TICKS)
             continue;
-        /* DateTime64 ends in 2299 and begins in 1900. */
-        int64_t us = bounds[i] < -INT64_C(2208988800000000)   ? -INT64_C(2208988800000000)
-                     : bounds[i] > INT64_C(10413791999000000) ? INT64_C(10413791999000000)
-                                                              : bounds[i];
+        us = us < LEAST_TICKS ? LEAST_TICKS : us > MOST_TICKS ? MOST_TICKS : us;
         base_buf_str(out, before);
         query_sql_name(out, c->name);
         base_buf_printf(out,

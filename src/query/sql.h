@@ -34,14 +34,13 @@ struct query_sql_column {
     uint8_t form; /* enum query_sql_form */
 };
 
-/* The table of flows as it is: a column that it has not is null in all rows. */
+/* The table of flows as it is: a column that it has not is null in all rows. Names and sampling rates of options records are columns like
+ * others, with what was known when a row was delivered. */
 struct query_sql_table {
     const char *database, *name;
     const struct query_sql_column *columns;
     size_t n_columns;
     bool ordered; /* it has `file` String and `row` UInt64: the order of the archive */
-    bool
-        as_sent; /* fields of results may be names that files complete from options records: then as flows say them */
 };
 
 /* What comes out for a field of a result, one or two columns of RowBinary each. */

@@ -674,16 +674,15 @@ static weir_status result_of(ship_clickhouse_query *c, const struct query *q, si
     return s == WEIR_OK ? sink->end(sink->user, i, out, err) : s;
 }
 
-weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct query *q, bool as_sent,
+weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct query *q,
                                       bool want_totals, const struct query_sink *sink,
                                       struct query_summary *out, weir_err *err)
 {
     *out = (struct query_summary){0};
     int64_t began = ship_ch_now_ms();
-    c->table.as_sent = as_sent;
     /* What is not available is said before anything is asked. */
     base_buf all = {0};
-    weir_status s = ship_clickhouse_query_explain(c, q, as_sent, want_totals, &all, err);
+    weir_status s = ship_clickhouse_query_explain(c, q, want_totals, &all, err);
     base_buf_done(&all);
     if (s == WEIR_OK && want_totals)
         s = totals_of(c, q, out, err);
@@ -697,10 +696,8 @@ weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct que
 }
 
 weir_status ship_clickhouse_query_explain(ship_clickhouse_query *c, const struct query *q,
-                                          bool as_sent, bool want_totals, base_buf *out,
-                                          weir_err *err)
+                                          bool want_totals, base_buf *out, weir_err *err)
 {
-    c->table.as_sent = as_sent;
     weir_status s = WEIR_OK;
     if (want_totals) {
         s = query_sql_totals(c->arena, q, &c->table, out, err);

@@ -21,8 +21,8 @@ void ship_clickhouse_query_close(ship_clickhouse_query *c); /* takes NULL */
 weir_status ship_clickhouse_query_extras(ship_clickhouse_query *c, struct query_extras *x,
                                          weir_err *err);
 
-/* As query_run; paths of q are not looked at. as_sent: see query/sql.h. WEIR_ENOTFOUND: something that is not available. */
-weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct query *q, bool as_sent,
+/* As query_run; paths of q are not looked at. WEIR_ENOTFOUND: something that is not available. */
+weir_status ship_clickhouse_query_run(ship_clickhouse_query *c, const struct query *q,
                                       bool want_totals, const struct query_sink *sink,
                                       struct query_summary *out, weir_err *err);
 
@@ -32,7 +32,6 @@ void ship_clickhouse_query_complete(ship_clickhouse_query *c, const struct query
 
 /* The SQL of it, statements with ";" behind them, appended to out. */
 weir_status ship_clickhouse_query_explain(ship_clickhouse_query *c, const struct query *q,
-                                          bool as_sent, bool want_totals, base_buf *out,
-                                          weir_err *err);
+                                          bool want_totals, base_buf *out, weir_err *err);
 
 #endif

@@ -366,6 +366,11 @@ static void columns(struct maker *m, enum flow_table table)
                             c[i].name, c[i].name);
     if (m->modern) /* each part has rows of few files: those that a file has are found at once */
         base_buf_str(&m->sql, ",\n    INDEX file_minmax `file` TYPE minmax GRANULARITY 1");
+    /* What a window of time is compared with. Received, by which the table is sorted, is only near it. Servers before 21.9 know no bounds of
+     * rows among which one has none. */
+    if (table == FLOW_TABLE_FLOWS && ship_clickhouse_is_at_least(m->s, 22, 1))
+        base_buf_str(&m->sql, ",\n    INDEX first_minmax `first` TYPE minmax GRANULARITY 1,"
+                              "\n    INDEX last_minmax `last` TYPE minmax GRANULARITY 1");
     if (m->modern && table == FLOW_TABLE_FLOWS)
         base_buf_str(&m->sql,
                      ",\n    INDEX src_addr_bloom src_addr TYPE bloom_filter(0.01) GRANULARITY 4,"

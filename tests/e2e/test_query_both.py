@@ -83,9 +83,9 @@ def extremes(path):
 
 
 def archives():
-    """Paths by name: flows of a generator, captures of all kinds of exporters, and extremes."""
+    """Paths by name: extremes, flows whose names and rates come in options records, flows of a generator, captures of all kinds of exporters."""
     folder = Q.folder.name
-    made = {"extremes": [os.path.join(folder, "extremes.pcap")], "made": []}
+    made = {"extremes": [os.path.join(folder, "extremes.pcap")], "told": Q.told(), "made": []}
     extremes(made["extremes"][0])
     for form in ["v5", "v9", "ipfix"]:
         made["made"].append(os.path.join(folder, form + ".pcap"))
@@ -97,8 +97,6 @@ def archives():
     for name, files in made.items():
         for file in files:
             Q.weir("collect", "--read", file, "--archive", Q.path(name), status=None)
-        # What options records say of rates and names is not delivered.
-        Q.shutil.rmtree(os.path.join(Q.path(name), "options"), ignore_errors=True)
     return list(made)
 
 
@@ -208,15 +206,14 @@ class Language:
         texts = filters()
         self.assertGreater(len(texts), 200)
         self.all_same([["-q", "-A", "proto", "-o", SHOWN, t] for t in texts])
-        self.all_same([["-q", "-A", "proto", "-o", SHOWN, f"not ({t}\n)"] for t in texts if t.strip()], self.names[:1] + self.names[2:])
+        self.all_same([["-q", "-A", "proto", "-o", SHOWN, f"not ({t}\n)"] for t in texts if t.strip()], self.names[:2] + self.names[3:])
 
     def test_statistics(self):
-        words = [w for w in statistics() if w not in ("inam", "onam", "ivrfnam", "evrfnam")]
+        words = statistics()
         self.assertGreater(len(words), 70)
         some = [words[i:i + 6] for i in range(0, len(words), 6)]
         self.all_same([[k for w in part for k in ("-s", f"{w}{how}")] + ["-n", n] + more for part in some
                        for how, n, more in (("/bytes", "7", []), (":p/packets/flows", "4", []), ("/bps", "0", ["-N", "not proto udp"]))])
-        self.all_same([["-s", w] for w in ("inam", "onam", "ivrfnam", "evrfnam")], most_refused=1)
 
     def test_orders(self):
         words = orders()
@@ -238,8 +235,8 @@ class Language:
                     ["-q", "-A", "proto", "-o", f"csv:proto,{name}", "-n", "50"],
                     ["-q", "-A", "proto", "-o", SHOWN, f'"{name}" present'],
                     ["-q", "-A", "proto", "-o", SHOWN, f'not "{name}" present']]
-            (refused if name.endswith("_name") or name == "count" else lines).extend(args)
-        self.all_same(lines, self.names[-1:] + ["extremes"])
+            (refused if name == "count" else lines).extend(args)
+        self.all_same(lines, self.names[-1:] + ["extremes", "told"])
         self.all_same(refused, self.names[-1:], most_refused=1)
 
     def test_conditions_with_values_of_the_flows(self):
@@ -247,7 +244,7 @@ class Language:
         lines = {name: [] for name in self.names}
         for f in fields():
             name = f["name"]
-            if name.endswith("_name") or name in ("count", "extra"):
+            if name in ("count", "extra"):
                 continue
             for archive in self.names:
                 r = Q.weir("query", "-R", Q.path(archive), "-q", "-A", name, "-O", "flows", "-n", "4", "-o", f"ndjson:{name}", status=None)
@@ -269,7 +266,7 @@ class Language:
             self.all_same(some, [name])
 
     def test_tokens(self):
-        tokens = sorted({t for f in fields() for t in f["tokens"].split()} - {"%inam", "%onam", "%ivrfnam", "%evrfnam", "%cnt", "%nbar"})
+        tokens = sorted({t for f in fields() for t in f["tokens"].split()} - {"%cnt"})
         self.assertGreater(len(tokens), 80)
         some = [tokens[i:i + 12] for i in range(0, len(tokens), 12)]
         self.all_same([["-q", "-n", "40", "-o", "fmt:" + " | ".join(part)] for part in some])

@@ -2,11 +2,13 @@
 """weir query --from clickhouse://: the same command lines of an archive and of what was delivered of it into Debian's server (or a
 current engine, where Python has chdb) print the same, octet by octet."""
 import http.server
+import itertools
+import json
 import os
 import re
 import shlex
-import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import threading
@@ -14,6 +16,7 @@ import unittest
 import urllib.parse
 
 import clickhouse
+import packets as P
 from collector import DEADLINE_S, WEIR
 
 CORPUS = os.environ.get("WEIR_CORPUS", os.path.join(os.path.dirname(__file__), "../../../shared/corpus"))
@@ -283,17 +286,50 @@ COMMANDS = """
 -t -2023-11-14T22:12:30Z -n 4 -o line
 """.strip().splitlines()
 
+# Of "told": what exporters say in options records alone.
+NAMED = """
+-s inam
+-s onam/bytes -n 0
+-s ivrfnam -s evrfnam -n 0
+-s app_name/packets -n 0
+-A in_if_name
+-A in_if_name,app_name -O bytes
+-A srcip -O in_if_name -n 20
+-A exporter -o csv:exporter,in_if_name,vrf_out_name,bytes
+-O app_name -n 30 -q
+-O out_if_name:d -n 30 -q
+-q -o csv:exporter,in_if_name,out_if_name,vrf_in_name,vrf_out_name,app_name,sampling_rate,sampling_source,bytes
+-q -o ndjson
+-n 50 -o json
+-n 50 -o raw
+-n 50 -q -o 'fmt:%inam %onam %ivrfnam %evrfnam %nbar %byt %bps'
+-o null 'app_name = ssh'
+-o null 'not app_name = ssh'
+-o null 'in_if_name ~ "^up"'
+-o null 'in_if_name = "it'"'"'s é" or out_if_name contains "UP" nocase'
+-o null 'in_if_name present and not vrf_in_name present'
+-o null 'in_if_name = field out_if_name or vrf_in_name in [red, green]'
+-A sampling_rate,sampling_source,exporter -O bytes
+-A sampling_rate --raw
+-o null 'sampling_rate present'
+-o null 'sampling_rate = 1'
+-o null 'not sampling_rate > 500'
+-o null --summary json
+-o null --raw --summary json
+-n 5 -o json:bytes,sampling_rate --raw --summary json
+-s srcip/bytes -n 5
+-b -O bytes -n 9 -o csv:src_addr,dst_addr,in_if_name,out_if_name,bytes,out_bytes
+-B -O bytes -n 9 -o csv:src_addr,dst_addr,in_if_name,out_if_name,bytes,out_bytes
+--every 10s -A app_name
+-P 'bytes > 1m' -A vrf_in_name
+""".strip().splitlines()
+
 # Of captures of all kinds of exporters: extra columns, whose types a table does not tell; minutes that were stored years late.
 NOT_OF_CORPUS = {"-q -o ndjson", "-t -2023-11-14T22:12:30Z -n 4 -o line"}
 
 UNAVAILABLE = {  # command line: what it says
     "-n 3 -o csv:count": "count",
     "-o null 'count 5'": "count",
-    "-s inam": "in_if_name",
-    "-A in_if_name": "in_if_name",
-    "-O app_name -n 3": "app_name",
-    "-o csv:app_name": "app_name",
-    "-o null 'app_name = ssh'": "app_name",
     "-o null 'src_net contains 1'": "src_net",
     "-o null 'src_addr contains 1'": "src_addr",
     r"""-o null 'sampling_source ~ "a\bc"'""": "regular expression",
@@ -312,12 +348,60 @@ def weir(*args, status=0):
     return r
 
 
+def records(number, form, rows):
+    body = b"".join(struct.pack(form, *r) for r in rows)
+    return struct.pack("!HH", number, 4 + len(body)) + body
+
+
+def told():
+    """Captures of exporters whose options records come late: flows before any of them; what they say, flows, what they say now, and flows.
+    One of them samples, one says that it does not, one says nothing."""
+    fields = [(8, 4), (12, 4), (4, 1), (10, 4), (14, 4), (234, 4), (235, 4), (95, 4), (1, 8), (2, 8), (152, 8), (153, 8)]
+    options = [(257, (10, 4), (82, 16)), (258, (234, 4), (236, 16)), (259, (95, 4), (96, 16)), (260, (149, 4), (34, 4))]
+    templates = [P.template_set(2, 256, fields)] + [struct.pack("!HHHHHHHHH", 3, 18, number, 2, 1, *scope, *what) for number, scope, what in options]
+    exporters = {"192.0.2.9": [(b"eth1", 1000), (b"uplink", 500)], "192.0.2.10": [(b"eth1", 1), (b"up", 1)], "192.0.2.11": []}
+    files, seconds = [], itertools.count(1_700_000_000)
+
+    def say(exporter, sequence, *sets):
+        payload = P.ipfix(*sets, sequence=sequence)
+        return next(seconds) * 1_000_000, P.ethernet_udp(exporter, 9999, "192.0.2.100", 2055, payload)
+
+    def flows(k):
+        """40 from 10.0.k.i."""
+        return records(256, "!IIBIIIIIQQQQ", [
+            (0x0a000000 + 256 * k + i, 0xc0000200 + i % 5, 6 + 11 * (i % 2), 1 + i % 4, 1 + i % 5, i % 3, i % 4, 0x0d000001 + i % 3, 64 * (i + 1), i + 1,
+             1_700_000_000_000 + 1000 * i, 1_700_000_000_000 + 1500 * i) for i in range(40)])
+
+    def what(interface, rate):
+        """Seven names and a rate."""
+        return [records(257, "!I16s", [(1, interface), (2, "it's é".encode()), (3, b"a b/c")]), records(258, "!I16s", [(1, b"red"), (2, b"blue")]),
+                records(259, "!I16s", [(0x0d000001, b"ssh"), (0x0d000002, b"web")]), records(260, "!II", [(9, rate)])]
+
+    frames = [f for e in exporters for f in (say(e, 0, *templates), say(e, 0, flows(0)))]
+    files.append(frames)
+    frames = [say(e, 40, *templates) for e in exporters]
+    for e, said in exporters.items():
+        n = 40
+        for k in (1, 2):
+            if said:
+                frames.append(say(e, n, *what(*said[k - 1])))
+                n += 8
+            frames.append(say(e, n, flows(k)))
+            n += 40
+    files.append(frames)
+    for name, frames in zip("ab", files):
+        with open(path(f"told-{name}.pcap"), "wb") as f:
+            f.write(P.pcap(frames))
+    return [path("told-a.pcap"), path("told-b.pcap")]
+
+
 def archives():
     """Name: captures."""
     made = {}
     for form in ["v5", "v9", "ipfix"]:
         weir("gen", "-F", form, "-n", FLOWS, "-e", "3", "--sampling", "100", "-w", path(form + ".pcap"))
         made[form] = [path(form + ".pcap")]
+    made["told"] = told()
     captures = [os.path.join(d, f) for d, _, names in os.walk(CORPUS) for f in sorted(names)
                 if f.endswith((".pcap", ".pcapng")) and os.path.getsize(os.path.join(d, f)) < 1 << 20]
     if captures:
@@ -325,8 +409,6 @@ def archives():
     for name, files in made.items():
         for file in files:
             weir("collect", "--read", file, "--archive", path(name), status=None)
-        # What options records say of rates and names is not delivered.
-        shutil.rmtree(os.path.join(path(name), "options"), ignore_errors=True)
     return list(made)
 
 
@@ -388,6 +470,46 @@ class Same:
                 if os.environ.get("WEIR_EVERY_LINE") or k % len(ARCHIVES) == i:
                     with self.subTest(archive=name, command=line):
                         self.same(name, shlex.split(line))
+
+    def test_names_and_rates_of_options(self):
+        """What was known of a row when it was delivered stands in it."""
+        for line in NAMED:
+            with self.subTest(command=line):
+                self.same("told", shlex.split(line))
+
+    def test_options_that_come_late(self):
+        """Rows that were delivered before are as they were sent, where an archive has what is known now; all others are the same."""
+        archive, url = path(f"late-{self.engine.__name__}"), self.server.url("late")
+        for capture in (path("told-a.pcap"), path("told-b.pcap")):
+            weir("collect", "--read", capture, "--archive", archive)
+            weir("ship", "-a", archive, "--once", "--name", "late", "--create", url)
+        of_options = ["in_if_name", "out_if_name", "vrf_in_name", "vrf_out_name", "app_name", "sampling_rate"]
+        show = "ndjson:" + ",".join(["exporter", "src_addr", "bytes", "first", *of_options])
+        want, got = (sorted((json.loads(line) for line in weir("query", *of, "-q", "-o", show).stdout.splitlines()),
+                            key=lambda r: (r["exporter"], r["src_addr"])) for of in (("-R", archive), ("--from", url)))
+        self.assertEqual((len(want), len(got)), (360, 360))
+        late = [(w, g) for w, g in zip(want, got) if w != g]
+        self.assertEqual(len(late), 80)
+        for w, g in late:
+            self.assertTrue(g["src_addr"].startswith("10.0.0."), g)
+            self.assertEqual([g[k] for k in of_options], [None] * 6)
+            self.assertEqual(w["sampling_rate"], {"192.0.2.9": 500, "192.0.2.10": 1}[w["exporter"]])
+            self.assertEqual(w["bytes"], g["bytes"] * w["sampling_rate"])
+        self.assertEqual({w["in_if_name"] for w, _ in late}, {"uplink", "up", "it's é", "a b/c", None})
+        unknown = [re.search(r"(\d+) flows of unknown rate", weir("query", *of, "-o", "null").stdout)[1] for of in (("-R", archive), ("--from", url))]
+        self.assertEqual(unknown, ["120", "200"])
+
+    def test_bounds_of_windows(self):
+        """To the microsecond, by a window and by a filter."""
+        for name in ("v9", "told"):
+            rows = weir("query", "-R", path(name), "-q", "-O", "tstart", "-o", "ndjson:first,last").stdout.splitlines()
+            for text in json.loads(rows[len(rows) // 3]).values():
+                at, us = text[:20], int(text[20:26])
+                near = [f"{at}{k:06}Z" for k in (us - 1, us, us + 1) if 0 <= k < 10**6]
+                for t in near:
+                    for args in (["-t", f"{t}-"], ["-t", f"-{t}"], ["-t", f"{t}-{t}"], [f"first >= {t}"], [f"not last < {t}"],
+                                 [f"first in [{near[0]}..{t}]"], [f"first > {t} or last = {t}"]):
+                        self.same(name, ["-q", "-A", "proto", "-o", "csv:proto,n_flows", *args])
 
     def test_what_is_not_available(self):
         for line, why in UNAVAILABLE.items():
@@ -515,6 +637,28 @@ class Debian(Same, unittest.TestCase):
 @unittest.skipIf(clickhouse.Current.missing, clickhouse.Current.missing)
 class Current(Same, unittest.TestCase):
     engine = clickhouse.Current
+
+    def test_indexes_of_times(self):
+        """A window is looked for in the indexes of first and last, and nothing is lost by it; a table without them answers the same."""
+        window = ["-t", "2023-11-14T22:13:20Z-2023-11-14T22:13:22Z"]
+        for name in ARCHIVES if os.environ.get("WEIR_EVERY_LINE") else ["v9", ARCHIVES[-1]]:
+            sql = self.ask(name, "--explain", "-q", *window, "-s", "proto").stdout.split(";\n")
+            plan = self.server.ask("EXPLAIN indexes = 1 " + next(s for s in sql[::-1] if s.strip()))
+            self.assertIn("first_minmax", plan)
+            self.assertIn("last_minmax", plan)
+            for table, more in (("small", ""), ("bare", "DROP INDEX first_minmax, DROP INDEX last_minmax")):
+                self.server.ask(f"CREATE TABLE {name}.{table} AS {name}.flows ENGINE = MergeTree ORDER BY "
+                                "(toStartOfFiveMinutes(received), exporter, received) SETTINGS index_granularity = 16")
+                if more:
+                    self.server.ask(f"ALTER TABLE {name}.{table} {more}")
+                self.server.ask(f"INSERT INTO {name}.{table} SELECT * FROM {name}.flows")
+                for args in (window, ["-t", "2023-11-14T22:13:00.5Z-2023-11-14T22:13:20.000001Z"], ["-t", "-2023-11-14T22:12:31Z"],
+                             ["-t", "1970-01-01-2200-01-01"], ["--last", "1h"], ["first > 2023-11-14T22:13:10Z"],
+                             ["not (last > 2023-11-14T22:13:10Z and received > 1970-01-01)"], ["received >= 1970-01-01T00:00:00Z and received < 2200-01-01"],
+                             ["received > 2000-01-01"], ["first in [2000-01-01..2023-11-14T22:13:01Z]"]):
+                    args = ["-q", "-A", "proto", "-o", "csv:proto,n_flows,bytes,first,last", *args]
+                    want, got = weir("query", "-R", path(name), *args), self.ask(name, *args, more=f"?table={table}")
+                    self.assertEqual(got.stdout, want.stdout, f"{name}.{table}: {args}")
 
 
 def texts(*values):

@@ -29,7 +29,7 @@ static const struct query_sql_column old_columns[] = {
     {"dst_port", QUERY_SQL_UNSIGNED}, {"proto", QUERY_SQL_UNSIGNED}, {"tcp_flags", QUERY_SQL_UNSIGNED}, {"src_mask", QUERY_SQL_UNSIGNED},
     {"bytes", QUERY_SQL_UNSIGNED}, {"packets", QUERY_SQL_UNSIGNED}, {"sampling_rate", QUERY_SQL_REAL}, {"src_as", QUERY_SQL_UNSIGNED},
     {"http_host", QUERY_SQL_TEXT}, {"mpls_labels", QUERY_SQL_NUMBERS}, {"app_id", QUERY_SQL_TEXT}, {"some`thing", QUERY_SQL_TEXT},
-    {"number", QUERY_SQL_UNSIGNED}, {"odd", QUERY_SQL_OTHER}, {"file", QUERY_SQL_TEXT}, {"row", QUERY_SQL_UNSIGNED}};
+    {"number", QUERY_SQL_UNSIGNED}, {"odd", QUERY_SQL_OTHER}, {"in_if_name", QUERY_SQL_TEXT}, {"file", QUERY_SQL_TEXT}, {"row", QUERY_SQL_UNSIGNED}};
 static const struct query_sql_column new_columns[] = {
     {"first", QUERY_SQL_TICKS}, {"last", QUERY_SQL_TICKS}, {"src_addr", QUERY_SQL_IPV6}, {"dst_addr", QUERY_SQL_IPV6},
     {"proto", QUERY_SQL_UNSIGNED}, {"bytes", QUERY_SQL_UNSIGNED}, {"w_x", QUERY_SQL_TEXT},
@@ -129,7 +129,16 @@ static void filters(void **state)
          "toIPv6('::ffff:0.0.0.0') AND `src_addr` <= toIPv6('::ffff:255.255.255.255')))"},
         {false, "first >= 2023-11-14T22:12:30Z", "`first` >= toInt64(1699999950000000)"},
         {true, "first >= 2023-11-14T22:12:30Z",
-         "toUnixTimestamp64Micro(`first`) >= toInt64(1699999950000000)"},
+         "`first` >= fromUnixTimestamp64Micro(toInt64(1699999950000000), 'UTC')"},
+        {true, "not first in [2023-11-14T00:00:00Z..2023-11-15T00:00:00Z]",
+         "NOT (ifNull((`first` >= fromUnixTimestamp64Micro(toInt64(1699920000000000), 'UTC') AND "
+         "`first` <= fromUnixTimestamp64Micro(toInt64(1700006400999999), 'UTC')), 0))"},
+        /* where servers may not agree */
+        {true, "last > 2200-01-01T00:00:00.000000Z",
+         "toUnixTimestamp64Micro(`last`) > toInt64(7258118400000000)"},
+        /* names of options records stand in the rows */
+        {false, "in_if_name = eth0", "`in_if_name` IN ('eth0')"},
+        {false, "app_name = ssh", "0"},
         {false, "http_host = example.org", "`http_host` IN ('example.org')"},
         {false, "http_host = \"A\" nocase", "lower(`http_host`) IN (lower('A'))"},
         {false, "http_host contains \"x\"", "position(`http_host`, 'x') > 0"},
@@ -162,7 +171,6 @@ static void refused(void **state)
         const char *filter, *why;
     } cases[] = {
         {"count 5", "count"},
-        {"in_if_name = eth0", "options records"},
         {"http_host ~ \"a\\b\"", "regular expression"},
         {"src_net contains \"10\"", "src_net"},
         {"odd = 5", "type that cannot be used"},
@@ -345,6 +353,41 @@ static void groups_and_limits(void **state)
     base_buf_done(&b);
 }
 
+/* -t and --last: the columns as they are, so that the server may use their indexes. */
+static void windows(void **state)
+{
+    static const struct {
+        const struct query_sql_table *t;
+        int64_t from, to;
+        const char *want;
+    } cases[] = {
+        {&old, 1, 2, "WHERE `last` >= toInt64(1)\n  AND `first` <= toInt64(2)\n"},
+        {&current, 1, 2,
+         "WHERE `last` >= fromUnixTimestamp64Micro(toInt64(1), 'UTC')\n"
+         "  AND `first` <= fromUnixTimestamp64Micro(toInt64(2), 'UTC')\n"},
+        {&current, -1, INT64_MAX, "WHERE toUnixTimestamp64Micro(`last`) >= toInt64(-1)\n"},
+        {&current, INT64_MIN, INT64_C(4294967295000000),
+         "WHERE `first` <= fromUnixTimestamp64Micro(toInt64(4294967295000000), 'UTC')\n"},
+        {&current, INT64_MIN, INT64_C(4294967295000001),
+         "WHERE toUnixTimestamp64Micro(`first`) <= toInt64(4294967295000001)\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < UNIT_N(cases); i++) {
+        struct query_field field = query_field_column(FLOW_proto);
+        struct query_sql_field out[1];
+        const struct query_result r = {.fields = &field, .n_fields = 1};
+        const struct query q = {
+            .from_us = cases[i].from, .to_us = cases[i].to, .results = &r, .n_results = 1};
+        base_buf b = {0};
+        weir_err err = {0};
+        weir_status st = query_sql_result(arena, &q, 0, cases[i].t, &b, out, &err);
+        UNIT_CHECK(st == WEIR_OK, "%s", err.msg);
+        base_buf_char(&b, '\0');
+        UNIT_CHECK(strstr(b.data, cases[i].want), "%s\nwanted\n%s", b.data, cases[i].want);
+        base_buf_done(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +397,7 @@ int main(void)
         cmocka_unit_test(aliases),
         cmocka_unit_test(regular_expressions),
         cmocka_unit_test(groups_and_limits),
+        cmocka_unit_test(windows),
     };
     return cmocka_run_group_tests(tests, arena_up, arena_down);
 }

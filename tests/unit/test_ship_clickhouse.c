@@ -360,6 +360,7 @@ static void test_tables_fit_the_server(void **state)
     assert_non_null(strstr(sql, "ORDER BY (toStartOfFiveMinutes(received), exporter, received)"));
     assert_null(strstr(sql, "TTL"));
     assert_int_equal(count_of(sql, "\n    `"), FLOW_N_COLUMNS + 2);
+    assert_int_equal(count_of(sql, "TYPE minmax"), 3); /* file, first, last */
 
     sql = made(&plain, "18.16.1", FLOW_TABLE_FLOWS, WEIR_OK);
     static const char *const too_new[] = {"IPv6",  "DateTime64", "CODEC", "LowCardinality",
@@ -369,7 +370,11 @@ static void test_tables_fit_the_server(void **state)
     assert_non_null(strstr(sql, "`src_addr` Nullable(FixedString(16))"));
     assert_non_null(strstr(sql, "`received` Int64"));
 
+    /* Before, minmax indexes of columns with nulls are of no use. */
+    assert_int_equal(count_of(made(&plain, "21.8.1", FLOW_TABLE_FLOWS, WEIR_OK), "TYPE minmax"), 1);
+
     sql = made(&plain, "24.8.1", FLOW_TABLE_LEDGER, WEIR_OK);
+    assert_int_equal(count_of(sql, "TYPE minmax"), 1);
     assert_non_null(strstr(sql, "`minute` DateTime64(6, 'UTC')"));
     assert_non_null(strstr(sql, "`exporter` Nullable(IPv6)"));
     assert_int_equal(count_of(sql, "\n    `"), FLOW_N_LEDGER_COLUMNS + 2);
