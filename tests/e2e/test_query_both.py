@@ -7,7 +7,8 @@ Language   the filters of tests/unit/test_query_filter.c, and their opposites; -
 
 What may differ is EXCEPTIONS, and docs/clickhouse.md, "What differs".
 
-Each third command line of Language is run, on one of the archives; with WEIR_EVERY_LINE set, each on all of them (five minutes)."""
+Each third command line of Language is run, on one of the archives, and none on a current engine (test_query_clickhouse.py has some);
+with WEIR_EVERY_LINE set, each on all of them (five minutes, and more of a current engine)."""
 import concurrent.futures
 import difflib
 import ipaddress
@@ -178,7 +179,7 @@ class Language:
     def tearDownClass(cls):
         cls.server.stop()
 
-    def both(self, name, args):
+    def both(self, name, args, again=True):
         """None, "refused", or how they differ."""
         key = name, tuple(args)
         if key not in self.known:
@@ -188,6 +189,9 @@ class Language:
         if refused and got.returncode == 2 and not got.stdout and any(re.match(e, refused[1]) for e in EXCEPTIONS):
             return "refused"
         text = difference(want, got, args)
+        if text and again and ("--last" in args or "-t" in args):  # a window that ends now: not the same minute, perhaps
+            del self.known[key]
+            return self.both(name, args, again=False)
         return f"{name}: {shlex.join(args)}:\n{text}" if text else None
 
     def all_same(self, lines, names=None, most_refused=0.1):
@@ -200,7 +204,7 @@ class Language:
         bad = [r for r in results if r and r != "refused"]
         self.assertFalse(bad, f"{len(bad)} of {len(work)}:\n" + "\n".join(bad[:8]))
         refused = [w for w, r in zip(work, results) if r == "refused"]
-        self.assertLessEqual(len(refused), most_refused * len(work), refused)
+        self.assertLessEqual(len(refused), most_refused * len(work) + 2, refused)
 
     def test_filters(self):
         texts = filters()
@@ -372,6 +376,7 @@ class DebianSuite(Suite, unittest.TestCase):
 
 
 @unittest.skipIf(clickhouse.Current.missing, clickhouse.Current.missing)
+@unittest.skipUnless(EVERY_LINE, "minutes of a current engine: with WEIR_EVERY_LINE=1")
 class CurrentSuite(Suite, unittest.TestCase):
     engine = clickhouse.Current
 
@@ -382,9 +387,9 @@ class DebianLanguage(Language, unittest.TestCase):
 
 
 @unittest.skipIf(clickhouse.Current.missing, clickhouse.Current.missing)
+@unittest.skipUnless(EVERY_LINE, "minutes of a current engine: with WEIR_EVERY_LINE=1")
 class CurrentLanguage(Language, unittest.TestCase):
     engine = clickhouse.Current
-    share = 12  # it takes a tenth of a second for a statement
 
 
 if __name__ == "__main__":

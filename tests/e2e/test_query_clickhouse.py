@@ -434,6 +434,7 @@ def comparable(text, args=()):
 
 class Same:
     engine = None
+    share = 1  # of the lines of test_same_answers
 
     @classmethod
     def setUpClass(cls):
@@ -462,12 +463,12 @@ class Same:
                       f"--- ClickHouse ({got.returncode})\n{got.stdout[:1500]}{got.stderr[:700]}")
 
     def test_same_answers(self):
-        """Each of one archive; with WEIR_EVERY_LINE set, of all."""
+        """Each of one archive (some of a current engine); with WEIR_EVERY_LINE set, of all."""
         for i, name in enumerate(ARCHIVES):
             for k, line in enumerate(COMMANDS):
                 if name == "corpus" and line in NOT_OF_CORPUS:
                     continue
-                if os.environ.get("WEIR_EVERY_LINE") or k % len(ARCHIVES) == i:
+                if os.environ.get("WEIR_EVERY_LINE") or (k % len(ARCHIVES) == i and k // len(ARCHIVES) % self.share == 0):
                     with self.subTest(archive=name, command=line):
                         self.same(name, shlex.split(line))
 
@@ -637,11 +638,12 @@ class Debian(Same, unittest.TestCase):
 @unittest.skipIf(clickhouse.Current.missing, clickhouse.Current.missing)
 class Current(Same, unittest.TestCase):
     engine = clickhouse.Current
+    share = 8
 
     def test_indexes_of_times(self):
         """A window is looked for in the indexes of first and last, and nothing is lost by it; a table without them answers the same."""
         window = ["-t", "2023-11-14T22:13:20Z-2023-11-14T22:13:22Z"]
-        for name in ARCHIVES if os.environ.get("WEIR_EVERY_LINE") else ["v9", ARCHIVES[-1]]:
+        for name in ARCHIVES if os.environ.get("WEIR_EVERY_LINE") else ["v9"]:
             sql = self.ask(name, "--explain", "-q", *window, "-s", "proto").stdout.split(";\n")
             plan = self.server.ask("EXPLAIN indexes = 1 " + next(s for s in sql[::-1] if s.strip()))
             self.assertIn("first_minmax", plan)
