@@ -7,8 +7,8 @@ Language   the filters of tests/unit/test_query_filter.c, and their opposites; -
 
 What may differ is EXCEPTIONS, and docs/clickhouse.md, "What differs".
 
-Each third command line of Language is run, on one of the archives, and none on a current engine (test_query_clickhouse.py has some);
-with WEIR_EVERY_LINE set, each on all of them (five minutes, and more of a current engine)."""
+Each third command line of Language is run, on one of the archives, and none on a current engine; with WEIR_EVERY_LINE set, each on all
+of them (five minutes, and more of a current engine)."""
 import concurrent.futures
 import difflib
 import ipaddress
