@@ -7,7 +7,7 @@ Language   the filters of tests/unit/test_query_filter.c, and their opposites; -
 
 What may differ is EXCEPTIONS, and docs/clickhouse.md, "What differs".
 
-Each third command line of Language is run, on one of the archives, and none on a current engine; with WEIR_EVERY_LINE set, each on all
+Each sixth command line of Language is run, on one of the archives, and none on a current engine; with WEIR_EVERY_LINE set, each on all
 of them (five minutes, and more of a current engine)."""
 import concurrent.futures
 import difflib
@@ -157,7 +157,7 @@ SHOWN = "csv:proto,n_flows,packets,bytes"
 class Language:
     """On all archives; what only the archive has to say is asked once for all engines."""
     engine = None
-    share = 3  # of the lines, each on one archive
+    share = 6  # of the lines, each on one archive
     known = {}
 
     @classmethod
