@@ -120,7 +120,7 @@ static bool is_sum(const struct query_field *f)
             f->id == QUERY_D_N_FLOWS || f->id == QUERY_D_COUNT);
 }
 
-static bool of_sums(const struct query_field *f)
+bool query_group_of_sums(const struct query_field *f)
 {
     if (f->what != QUERY_F_DERIVED)
         return false;
@@ -247,7 +247,7 @@ static weir_status need(query_groups *g, int field, weir_err *err)
     } else if (f->what == QUERY_F_COLUMN && f->id == FLOW_tcp_flags) {
         s.from = FROM_OR;
         s.at = add_part(g->ors, &g->n_ors, ARRAY_LEN(g->ors), field, -1);
-    } else if (of_sums(f)) {
+    } else if (query_group_of_sums(f)) {
         for (size_t i = 0; i < QUERY_MAX_DEPS; i++)
             if (pf.deps[i] >= 0)
                 WEIR_TRY(need(g, pf.deps[i], err));

@@ -32,6 +32,9 @@ weir_status query_grouper_end(query_grouper *w, struct query_scan *s, uint64_t e
 /* The column that changes places with f when the sides of a flow do; -1: none. */
 int query_group_other_side(const struct query_field *f);
 
+/* Whether f of a group is worked out of the sums of others, like bps and duration. */
+bool query_group_of_sums(const struct query_field *f);
+
 /* All groups go to a temporary file, so that texts may be forgotten; no grouper may be busy. */
 weir_status query_groups_spill(query_groups *g, const char *tmp, weir_err *err);
 

@@ -709,29 +709,6 @@ static bool is_sum(const struct query_field *f)
            is_derived(f, QUERY_D_OUT_PACKETS) || is_derived(f, QUERY_D_N_FLOWS);
 }
 
-static bool of_sums(const struct query_field *f)
-{
-    if (f->what != QUERY_F_DERIVED)
-        return false;
-    switch ((unsigned)f->id) {
-    case QUERY_D_DURATION:
-    case QUERY_D_PPS:
-    case QUERY_D_BPS:
-    case QUERY_D_BPP:
-    case QUERY_D_ALL_BYTES:
-    case QUERY_D_ALL_PACKETS:
-    case QUERY_D_OUT_PPS:
-    case QUERY_D_OUT_BPS:
-    case QUERY_D_OUT_BPP:
-    case QUERY_D_ALL_PPS:
-    case QUERY_D_ALL_BPS:
-    case QUERY_D_ALL_BPP:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static const char *of_first(struct sql *s, const char *x)
 {
     if (!s->t->ordered) {
@@ -789,7 +766,7 @@ static struct value group_field(struct sql *s, const struct query_field *f)
         struct value v = field(s, f, OF_ROWS);
         return make(UNSIGNED, part(s, text(s, "groupBitOr(%s)", or_0(s, v))));
     }
-    if (of_sums(f))
+    if (query_group_of_sums(f))
         return derive(s, f, OF_GROUPS);
     struct value v = field(s, f, OF_ROWS);
     if (v.form == NOTHING)
